@@ -1,0 +1,1 @@
+"""Curate WebDataset shards of images and captions into training sets."""

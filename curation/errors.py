@@ -1,0 +1,129 @@
+"""What can go wrong, grouped by what the caller can do about it.
+
+```
+CurationError
+├── InputError (ValueError)             the call or a setting is wrong: fix it
+│   └── UnknownNameError                no such embedder, classifier, column, scheme …
+├── NotFoundError (FileNotFoundError)   nothing is stored at that path
+├── StorageError (OSError)              storage failed: the same call may work later
+├── DataError                           the bytes are wrong: trying again won't help
+│   ├── ShardError .shard .offset       damaged or unsupported tar
+│   ├── IndexFormatError .shard         an .idx that does not parse or fit its shard
+│   ├── SampleError .shard .key         one sample that can't be decoded
+│   └── TableError                      another schema, encoder or count than promised
+├── StaleError                          made from other inputs: materialize again
+└── ReleaseError
+    ├── ReleaseExistsError              a release is never written twice
+    └── ReleaseMismatchError .path      a published file is not what its manifest says
+```
+
+A message says what, where, what was expected, what was found, and what to do next.
+Foreign exceptions are translated once, where they enter (``storage/``, ``tables.py``,
+the image loaders), so that everything above needs to know only this tree.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CurationError(Exception):
+    """The base of every error that this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors travel from worker processes. Without this, pickle would call the class
+        # with the message alone and fail on the keyword arguments of some.
+        return _rebuild, (type(self), str(self), self.__dict__)
+
+
+class InputError(CurationError, ValueError):
+    """The call or a setting is wrong, and stays wrong until someone changes it."""
+
+
+class UnknownNameError(InputError):
+    """A name that isn't among those that exist; the message lists them."""
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownNameError":
+        """Build the error for one unknown ``name`` of a ``kind`` such as "column"."""
+        names = sorted(known)
+        near = get_close_matches(name, names, n=3, cutoff=0.6)
+        meant = f"; did you mean {' or '.join(near)}?" if near else "."
+        listed = ", ".join(names) or "none"
+        return cls(f"There is no {kind} {name!r}{meant} Those that exist: {listed}.")
+
+
+class NotFoundError(CurationError, FileNotFoundError):
+    """Nothing is stored at that path."""
+
+
+class StorageError(CurationError, OSError):
+    """Storage failed in a way that may pass: the same call may work later."""
+
+
+class DataError(CurationError):
+    """The bytes are wrong: trying again won't help."""
+
+
+class ShardError(DataError):
+    """A tar that is damaged, cut short, or of a kind that can't be read."""
+
+    def __init__(self, message: str, *, shard: str, offset: int) -> None:
+        super().__init__(message)
+        self.shard = shard
+        """Path of the tar, as it was given."""
+        self.offset = offset
+        """Byte of the tar at which the damage was noticed."""
+
+
+class IndexFormatError(DataError):
+    """An ``.idx`` that does not parse, or does not fit its shard."""
+
+    def __init__(self, message: str, *, shard: str) -> None:
+        super().__init__(message)
+        self.shard = shard
+        """Path of the index or of its tar, as it was given."""
+
+
+class SampleError(DataError):
+    """One sample that can't be decoded. It costs itself, never its shard."""
+
+    def __init__(self, message: str, *, shard: str, key: str) -> None:
+        super().__init__(message)
+        self.shard = shard
+        """Path of the tar, as it was given."""
+        self.key = key
+        """The sample's key in that shard."""
+
+
+class TableError(DataError):
+    """A table with another schema, encoder or row count than promised."""
+
+
+class StaleError(CurationError):
+    """Made from other inputs than those present now: materialize it again."""
+
+
+class ReleaseError(CurationError):
+    """Something is wrong with a release."""
+
+
+class ReleaseExistsError(ReleaseError):
+    """A release of that name exists, and a release is never written twice."""
+
+
+class ReleaseMismatchError(ReleaseError):
+    """A published file is missing, or is not what its manifest says."""
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+        """The file, relative to the release."""
+
+
+def _rebuild(
+    kind: type[CurationError], message: str, attributes: dict[str, object]
+) -> CurationError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    error.__dict__.update(attributes)
+    return error

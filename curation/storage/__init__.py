@@ -1,0 +1,46 @@
+"""Family: where bytes live. One file per kind of place; ``open_storage`` picks by URL."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from curation.errors import InputError, UnknownNameError
+from curation.storage.base import ByteRange, Part, Storage, StoredFile
+from curation.storage.local import LocalStorage
+from curation.storage.memory import MemoryStorage
+from curation.storage.s3 import S3Settings, S3Storage
+
+__all__ = [
+    "ByteRange",
+    "LocalStorage",
+    "MemoryStorage",
+    "Part",
+    "S3Settings",
+    "S3Storage",
+    "Storage",
+    "StoredFile",
+    "open_storage",
+]
+
+SCHEMES = ("", "file", "s3")
+
+
+def open_storage(url: str | Path, s3: S3Settings | None = None) -> Storage:
+    """Give the storage at a URL. Nothing is read or connected to yet.
+
+    Args:
+        url: A local folder (``/data/raw``, ``file:///data/raw``, relative to the
+            working directory if not absolute) or ``s3://bucket/prefix``.
+        s3: How to reach the server, for ``s3://`` only.
+
+    Raises:
+        UnknownNameError: The URL has another scheme.
+        InputError: An ``s3://`` URL names no bucket.
+    """
+    parts = urlsplit(str(url))
+    if parts.scheme not in SCHEMES:
+        raise UnknownNameError.among("storage scheme", parts.scheme, SCHEMES[1:])
+    if parts.scheme != "s3":
+        return LocalStorage(Path(parts.path if parts.scheme == "file" else str(url)))
+    if not parts.netloc:
+        raise InputError(f"{url!r} names no bucket; expected s3://bucket/prefix")
+    return S3Storage(parts.netloc, parts.path.strip("/"), s3 or S3Settings())

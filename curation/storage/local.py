@@ -1,0 +1,175 @@
+"""Files in a local folder."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from curation.errors import CurationError, InputError, NotFoundError, StorageError
+from curation.storage.base import (
+    ByteRange,
+    Part,
+    Storage,
+    StoredFile,
+    checked_path,
+    part_blocks,
+    past_the_end,
+)
+
+_SETTING_ERRORS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR,
+    errno.ENAMETOOLONG, errno.EEXIST,
+}  # fmt: skip
+"""Errors that come again until someone changes a path or a permission."""
+
+
+@dataclass(frozen=True)
+class LocalStorage(Storage):
+    """A folder of this machine. It need not exist until something is written."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root).absolute())
+
+    @property
+    def url(self) -> str:
+        return str(self.root)
+
+    def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
+        top = self._place(folder) if folder else self.root
+        with _translated(top):
+            found = _walk(str(top), f"{folder.rstrip('/')}/" if folder else "", suffix)
+            return sorted(found, key=lambda file: file.path)
+
+    def stat(self, path: str) -> StoredFile:
+        place = self._place(path)
+        with _translated(place):
+            stat = place.stat()
+            if not place.is_file():
+                raise NotFoundError(f"{place}: expected a file, found a folder")
+        return StoredFile(path, stat.st_size, str(stat.st_mtime_ns))
+
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        with _translated(place := self._place(path)), open(place, "rb") as file:
+            file.seek(start)
+            return file.read() if stop is None else file.read(max(stop - start, 0))
+
+    def open_reader(self, path: str) -> BinaryIO:
+        with _translated(place := self._place(path)):
+            return open(place, "rb")
+
+    @contextmanager
+    def open_writer(self, path: str) -> Iterator[BinaryIO]:
+        place = self._place(path)
+        unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
+        with _translated(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with open(unfinished, "xb") as file:
+                    yield file
+                # rename is atomic inside one file system, which a sibling name ensures
+                unfinished.replace(place)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    def delete(self, path: str) -> None:
+        with _translated(place := self._place(path)):
+            place.unlink(missing_ok=True)
+
+    def local_path(self, path: str) -> Path:
+        return self._place(path)
+
+    def write_parts(self, path: str, parts: Iterable[Part]) -> None:
+        """Put a file together; ranges of local files never pass through this process."""
+        with self.open_writer(path) as file, _OpenSources() as sources:
+            for part in parts:
+                if isinstance(part, ByteRange) and part.storage.local_path(part.path):
+                    file.flush()
+                    _send(part, sources.descriptor(part), file.fileno())
+                else:
+                    file.writelines(part_blocks(part))
+
+    def _place(self, path: str) -> Path:
+        return self.root / checked_path(path)
+
+
+class _OpenSources:
+    """Descriptors of the local files that ranges are copied from, each opened once."""
+
+    def __init__(self) -> None:
+        self._descriptors: dict[Path, int] = {}
+
+    def __enter__(self) -> "_OpenSources":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
+    def descriptor(self, part: ByteRange) -> int:
+        place = part.storage.local_path(part.path)
+        assert place is not None
+        if place not in self._descriptors:
+            with _translated(place):
+                self._descriptors[place] = os.open(place, os.O_RDONLY)
+        return self._descriptors[place]
+
+
+def _send(part: ByteRange, source: int, target: int) -> None:
+    position = part.start
+    while position < part.stop:
+        sent = os.sendfile(target, source, position, part.stop - position)
+        if sent == 0:
+            raise past_the_end(part, found_size=position)
+        position += sent
+
+
+def _walk(folder: str, prefix: str, suffix: str) -> Iterator[StoredFile]:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", suffix)
+            elif entry.name.endswith(suffix) and entry.is_file():
+                stat = entry.stat()
+                path = f"{prefix}{entry.name}"
+                yield StoredFile(path, stat.st_size, str(stat.st_mtime_ns))
+
+
+@contextmanager
+def _translated(place: Path) -> Iterator[None]:
+    """Raise this package's errors for the operating system's errors about ``place``."""
+    try:
+        yield
+    except CurationError:
+        raise
+    except OSError as error:
+        if not _is_about(place, error.filename):
+            raise
+        if isinstance(error, FileNotFoundError):
+            raise NotFoundError(f"{place}: there is no such file") from error
+        message = f"{place}: {error.strerror or error}"
+        if error.errno in _SETTING_ERRORS:
+            raise InputError(
+                f"{message}; choose another folder or change its permissions"
+            ) from error
+        raise StorageError(f"{message}; try again when it is mended") from error
+
+
+def _is_about(place: Path, filename: str | None) -> bool:
+    # Errors of writing name no file; those of opening name the file, its unfinished
+    # sibling, or a folder above. Any other name is the business of whoever opened it.
+    if filename is None:
+        return True
+    named = Path(filename)
+    return named.parent == place.parent or named in place.parents

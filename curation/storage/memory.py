@@ -1,0 +1,59 @@
+"""Files in a dictionary: for tests, notebooks and examples."""
+
+import io
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from curation.errors import NotFoundError
+from curation.storage.base import Storage, StoredFile, checked_path, is_hidden
+
+_versions = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class MemoryStorage(Storage):
+    """A storage that ends with the process."""
+
+    name: str = "memory"
+    files: dict[str, tuple[bytes, int]] = field(default_factory=dict, repr=False)
+    """Path to content and version."""
+
+    @property
+    def url(self) -> str:
+        return f"memory://{self.name}"
+
+    def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
+        start = f"{folder.rstrip('/')}/" if folder else ""
+        return [
+            self.stat(path)
+            for path in sorted(self.files)
+            if path.startswith(start) and path.endswith(suffix) and not is_hidden(path)
+        ]
+
+    def stat(self, path: str) -> StoredFile:
+        data, version = self._entry(path)
+        return StoredFile(path, len(data), str(version))
+
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        return self._entry(path)[0][start:stop]
+
+    def open_reader(self, path: str) -> BinaryIO:
+        return io.BytesIO(self._entry(path)[0])
+
+    @contextmanager
+    def open_writer(self, path: str) -> Iterator[BinaryIO]:
+        checked_path(path)
+        buffer = io.BytesIO()
+        yield buffer
+        self.files[path] = (buffer.getvalue(), next(_versions))
+
+    def delete(self, path: str) -> None:
+        self.files.pop(checked_path(path), None)
+
+    def _entry(self, path: str) -> tuple[bytes, int]:
+        if checked_path(path) not in self.files:
+            raise NotFoundError(f"{path}: no such file in {self.url}")
+        return self.files[path]

@@ -1,0 +1,328 @@
+"""The Arrow schema of every table, and the one way to read or write one.
+
+A table is one Parquet file. Its schema's metadata holds, as JSON under the key
+``curation``, what it is (``table``, ``version``), what it was made from
+(``fingerprint``) and what else its step wants remembered (``encoder`` …), so that a file
+found alone explains itself, and "is this done already?" costs one read of a footer.
+
+Vectors are stored as ``fixed_size_binary`` of little-endian float16: Parquet reads that
+nine times faster than a list of half floats (``benchmarks/tables.py``). Nobody needs to
+know: :func:`embedding_matrix` and :func:`to_polars` give plain arrays.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation.errors import TableError
+from curation.storage.base import Storage
+
+if TYPE_CHECKING:
+    import polars as pl
+
+METADATA_KEY = b"curation"
+EMBEDDING = "image_embedding"
+
+
+@dataclass(frozen=True)
+class TableKind:
+    """What one kind of table must hold."""
+
+    name: str
+    version: int
+    """Raised when the meaning of a column changes, which makes old files unreadable."""
+    columns: tuple[pa.Field, ...]
+    """Columns that are always there, in this order, before any others."""
+    open_type: pa.DataType | None = None
+    """Type that further columns must have; None if there may be none."""
+    open_columns: bool = False
+    """Further columns may be of any type."""
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+CATALOG = TableKind(
+    "catalog",
+    1,
+    (
+        _required("sample", pa.int32()),
+        _required("key", pa.string()),
+        _required("extension", pa.string()),
+        _required("name", pa.string()),
+        _required("header_start", pa.int64()),
+        _required("data_start", pa.int64()),
+        _required("size", pa.int64()),
+        _required("end", pa.int64()),
+    ),
+)
+"""One row per member that belongs to a sample, in the order of the tar.
+
+``sample`` counts samples from 0 in the order of their first members; ``key`` is theirs
+and ``extension`` all after the first dot of the base name. Bytes ``[header_start, end)``
+are the member with its headers (long names and pax records too) and its padding; its data
+are the ``size`` bytes from ``data_start``.
+"""
+
+EMBEDDINGS = TableKind(
+    "embeddings",
+    1,
+    (
+        _required("key", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("image_extension", pa.string()),
+        pa.field("image_start", pa.int64()),
+        pa.field("image_bytes", pa.int64()),
+        pa.field("sha256", pa.string()),
+        pa.field("format", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("sharpness", pa.float32()),
+        pa.field("brightness", pa.float32()),
+        pa.field("entropy", pa.float32()),
+        pa.field("perceptual_hash", pa.binary(32)),
+        pa.field("caption", pa.string()),
+        pa.field("metadata", pa.string()),
+    ),
+    open_columns=True,  # the vectors, whose type has the dimension in it
+)
+"""One row per sample of the shard, in the order of the index.
+
+``error`` says why there is no vector, and is null where there is one. ``image_start`` and
+``image_bytes`` are the byte range of the image component in the shard. ``sha256`` is of
+those bytes, in hex. ``width`` and ``height`` are pixels as encoded, before any EXIF
+rotation. ``sharpness``, ``brightness`` and ``entropy`` are those of
+``curation/image_facts.py``. ``metadata`` is the text of the ``.json`` component.
+``image_embedding`` (float16, unit length) is null where the image could not be decoded.
+"""
+
+SCORES = TableKind("scores", 1, (_required("key", pa.string()),), open_type=pa.float32())
+"""One row per row of the embeddings table, one column per classifier; null, no vector."""
+
+DUPLICATES = TableKind(
+    "duplicates",
+    1,
+    (
+        _required("key", pa.string()),
+        _required("survivor_shard", pa.string()),
+        _required("survivor_key", pa.string()),
+        _required("kind", pa.string()),
+        _required("similarity", pa.float32()),
+    ),
+)
+"""One row per removed sample of the shard, with the kept sample that stands for it.
+
+``kind`` is ``exact``, ``perceptual`` or ``semantic``; ``similarity`` is 1 for an exact
+copy, the share of equal bits for a perceptual one, the cosine for a semantic one.
+"""
+
+SELECTION = TableKind(
+    "selection",
+    1,
+    (
+        _required("key", pa.string()),
+        _required("kept", pa.bool_()),
+        _required("reasons", pa.list_(pa.string())),
+    ),
+)
+"""One row per sample of the shard; ``reasons`` holds every filter that it failed."""
+
+FILTERED = TableKind("filtered", 1, (_required("key", pa.string()),), open_columns=True)
+"""One row per kept sample, in the order of the filtered shard."""
+
+
+def embedding_type(dim: int) -> pa.DataType:
+    """Give the Arrow type of a vector of ``dim`` numbers."""
+    return pa.binary(2 * dim)
+
+
+def embedding_column(vectors: np.ndarray, valid: np.ndarray) -> pa.Array:
+    """Make a column of vectors.
+
+    Args:
+        vectors: ``(N, dim)`` float; rounded to float16.
+        valid: ``(N,)`` bool; rows that are False become null.
+    """
+    rows = np.ascontiguousarray(vectors, dtype="<f2")
+    mask = pa.array(valid, pa.bool_()).buffers()[1]
+    return pa.FixedSizeBinaryArray.from_buffers(
+        embedding_type(rows.shape[1]), len(rows), [mask, pa.py_buffer(rows)]
+    )
+
+
+def embedding_matrix(
+    column: pa.ChunkedArray | pa.Array,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a column of vectors.
+
+    Returns:
+        ``(N, dim)`` float16, zeros where the vector is null, and ``(N,)`` bool, False
+        there. The matrix is a view of Arrow's memory if no row is null.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    dim = column.type.byte_width // 2
+    data = column.buffers()[1]
+    rows = np.frombuffer(data, dtype="<f2").reshape(-1, dim)
+    rows = rows[column.offset : column.offset + len(column)]
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    if not valid.all():
+        rows = np.where(valid[:, None], rows, np.float16(0))
+    return rows, valid
+
+
+def to_polars(table: pa.Table) -> "pl.DataFrame":
+    """Give the table to Polars, vectors as ``Array[f32, dim]``."""
+    import polars as pl
+
+    if EMBEDDING not in table.column_names:
+        return pl.DataFrame(table)
+    vectors, valid = embedding_matrix(table[EMBEDDING])
+    column = pl.Series(EMBEDDING, vectors.astype(np.float32))
+    frame = pl.DataFrame(table.drop_columns([EMBEDDING]))
+    return frame.with_columns(pl.when(pl.Series(valid)).then(column).alias(EMBEDDING))
+
+
+def write_table(
+    storage: Storage,
+    path: str,
+    kind: TableKind,
+    table: pa.Table,
+    *,
+    fingerprint: str,
+    **about: Any,
+) -> None:
+    """Write a table, whole or not at all. The same table gives the same bytes.
+
+    Args:
+        storage: Where to.
+        path: Under which name.
+        kind: What the table must be.
+        table: The rows; columns may be in any order.
+        fingerprint: What it was made from.
+        about: JSON values to remember with it.
+
+    Raises:
+        TableError: A column is missing, unexpected, of another type, or has nulls where
+            there may be none.
+    """
+    known = {"table": kind.name, "version": kind.version, "fingerprint": fingerprint}
+    text = json.dumps(known | about, sort_keys=True)
+    table = checked_table(kind, table, path).replace_schema_metadata(
+        {METADATA_KEY: text.encode()}
+    )
+    buffer = io.BytesIO()
+    compression = {n: "NONE" if n == EMBEDDING else "ZSTD" for n in table.column_names}
+    encoded = [n for n in table.column_names if n != EMBEDDING]
+    pq.write_table(table, buffer, compression=compression, use_dictionary=encoded)
+    storage.write(path, buffer.getbuffer())
+
+
+def read_table(
+    storage: Storage, path: str, kind: TableKind, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Read a table, or some of its columns.
+
+    Raises:
+        NotFoundError: There is no such file.
+        TableError: It is no Parquet file, or another kind of table.
+    """
+    with storage.open_reader(path) as file, _translated(storage, path):
+        parquet = pq.ParquetFile(file)
+        _check_kind(kind, _about(parquet), f"{storage.url}/{path}")
+        return parquet.read(columns=list(columns) if columns is not None else None)
+
+
+def read_about(storage: Storage, path: str) -> dict[str, Any]:
+    """Read what a table says of itself, from its footer alone.
+
+    Returns:
+        ``table``, ``version``, ``fingerprint`` and what its step remembered, with
+        ``num_rows`` added; empty if the file isn't one of this package's.
+
+    Raises:
+        NotFoundError: There is no such file.
+        TableError: It is no Parquet file.
+    """
+    with storage.open_reader(path) as file, _translated(storage, path):
+        parquet = pq.ParquetFile(file)
+        about = _about(parquet)
+        return about | {"num_rows": parquet.metadata.num_rows} if about else {}
+
+
+def checked_table(kind: TableKind, table: pa.Table, where: str) -> pa.Table:
+    """Return the table with its columns in the kind's order.
+
+    Raises:
+        TableError: As :func:`write_table`.
+    """
+    for field in kind.columns:
+        if field.name not in table.column_names:
+            raise TableError(f"{where}: a {kind.name} table needs a column {field.name}")
+        _check_column(kind, field, table[field.name], where)
+    fixed = [field.name for field in kind.columns]
+    extra = [name for name in table.column_names if name not in fixed]
+    for name in extra:
+        _check_extra(kind, name, table[name].type, where)
+    extras = [pa.field(name, table[name].type) for name in extra]
+    return table.select(fixed + extra).cast(pa.schema([*kind.columns, *extras]))
+
+
+def _check_column(
+    kind: TableKind, field: pa.Field, column: pa.ChunkedArray, where: str
+) -> None:
+    if column.type != field.type:
+        raise TableError(
+            f"{where}: column {field.name} of a {kind.name} table is {field.type}; "
+            f"found {column.type}"
+        )
+    if column.null_count and not field.nullable:
+        raise TableError(
+            f"{where}: column {field.name} of a {kind.name} table has no nulls; found "
+            f"{column.null_count} in {len(column)} rows"
+        )
+
+
+def _check_extra(kind: TableKind, name: str, found: pa.DataType, where: str) -> None:
+    if kind.open_columns or found == kind.open_type:
+        return
+    allowed = f"only {kind.open_type} columns" if kind.open_type else "no columns"
+    raise TableError(
+        f"{where}: a {kind.name} table has {allowed} beside its own; found {name}, "
+        f"which is {found}"
+    )
+
+
+def _check_kind(kind: TableKind, about: dict[str, Any], where: str) -> None:
+    found = (about.get("table"), about.get("version"))
+    if found != (kind.name, kind.version):
+        raise TableError(
+            f"{where}: expected a {kind.name} table of version {kind.version}; found "
+            + (f"{found[0]} of version {found[1]}" if about else "another program's file")
+            + "; delete it, and the next run makes it again"
+        )
+
+
+def _about(parquet: pq.ParquetFile) -> dict[str, Any]:
+    metadata = parquet.schema_arrow.metadata or {}
+    about: dict[str, Any] = json.loads(metadata.get(METADATA_KEY, b"{}"))
+    return about
+
+
+@contextmanager
+def _translated(storage: Storage, path: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, json.JSONDecodeError) as error:
+        raise TableError(
+            f"{storage.url}/{path}: not a table that can be read ({error}); delete it, "
+            "and the next run makes it again"
+        ) from error
