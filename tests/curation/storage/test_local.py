@@ -1,0 +1,56 @@
+"""Local folders do what every storage does, and say what stands in the way."""
+
+from pathlib import Path
+
+import pytest
+
+from curation.errors import InputError
+from curation.storage import ByteRange, LocalStorage, MemoryStorage, Storage
+from curation.testing.storage_contract import StorageContract
+
+
+class TestLocalStorage(StorageContract):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> LocalStorage:
+        return LocalStorage(tmp_path / "root")
+
+    def put(self, storage: Storage, path: str, data: bytes) -> None:
+        place = Path(storage.url) / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+
+    def get(self, storage: Storage, path: str) -> bytes | None:
+        place = Path(storage.url) / path
+        return place.read_bytes() if place.is_file() else None
+
+
+def test_a_file_in_the_place_of_a_folder_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_bytes(b"")
+    with pytest.raises(InputError, match=r"taken.*choose another folder"):
+        LocalStorage(tmp_path / "taken").write("a", b"")
+
+
+def test_an_unfinished_write_leaves_no_file_behind(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    with pytest.raises(ZeroDivisionError), storage.open_writer("a") as file:
+        file.write(b"x")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_about_another_file_is_not_blamed_on_this_one(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError) as caught,
+        LocalStorage(tmp_path / "here").open_writer("a"),
+    ):
+        open(tmp_path / "elsewhere" / "b", "rb")
+    assert type(caught.value) is FileNotFoundError
+
+
+def test_parts_of_another_storage_are_copied(tmp_path: Path) -> None:
+    memory = MemoryStorage()
+    memory.write("m", b"memory")
+    local = LocalStorage(tmp_path)
+    local.write("l", b"local")
+    local.write_parts("to", [ByteRange(memory, "m", 0, 3), ByteRange(local, "l", 1, 5)])
+    assert local.read("to") == b"memocal"
