@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 import pytest
 
 from curation.errors import InputError, NotFoundError
-from curation.storage.base import ByteRange, Storage
+from curation.storage.base import ByteRange, Part, Storage
 
 BAD_PATHS = ["", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a/.", "a\0b"]
 
@@ -149,7 +149,7 @@ class StorageContract(ABC):
     def test_parts_are_put_together_in_order(self, storage: Storage) -> None:
         self.put(storage, "from/a", b"0123456789")
         self.put(storage, "from/b", b"abcdef")
-        parts = [
+        parts: list[Part] = [
             b"<",
             ByteRange(storage, "from/a", 2, 5),
             ByteRange(storage, "from/b", 0, 6),

@@ -43,7 +43,7 @@ def test_an_error_about_another_file_is_not_blamed_on_this_one(tmp_path: Path) -
         pytest.raises(FileNotFoundError) as caught,
         LocalStorage(tmp_path / "here").open_writer("a"),
     ):
-        open(tmp_path / "elsewhere" / "b", "rb")
+        (tmp_path / "elsewhere" / "b").read_bytes()
     assert type(caught.value) is FileNotFoundError
 
 
