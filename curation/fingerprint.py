@@ -8,13 +8,14 @@ already?". Batch sizes, devices and times of day are never part of one.
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
 from curation.errors import NotFoundError
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 FINGERPRINT_LENGTH = 32  # hex digits, 128 bits: collisions need 2^64 artifacts
 

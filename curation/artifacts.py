@@ -1,0 +1,54 @@
+"""Where every artifact lies under the output root.
+
+The one place that spells paths, so that assets, the command and reports agree. A path
+holds whatever tells two artifacts of one shard apart: the encoder for what is made of its
+vectors, the recipe's name for what is decided by it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Paths of what one recipe makes; ``shard`` is a tar's path without ``.tar``."""
+
+    encoder: str
+    """The encoder's label: its model and eight digits of its fingerprint."""
+    recipe: str
+    """The recipe's name."""
+
+    def index(self, shard: str) -> str:
+        """DALI's index of the raw shard."""
+        return f"index/{shard}.idx"
+
+    def catalog(self, shard: str) -> str:
+        """Every member of the raw shard by byte range."""
+        return f"index/{shard}.parquet"
+
+    def embeddings(self, shard: str) -> str:
+        """Vectors, image facts, captions and the quarantine's reasons."""
+        return f"embeddings/{self.encoder}/{shard}.parquet"
+
+    def scores(self, shard: str) -> str:
+        """One column per classifier."""
+        return f"scores/{self.encoder}/{shard}.parquet"
+
+    def duplicates(self, shard: str) -> str:
+        """The shard's removed copies, each with its survivor."""
+        return f"duplicates/{self.recipe}/{shard}.parquet"
+
+    def selection(self, shard: str) -> str:
+        """Kept or not, and why not."""
+        return f"selection/{self.recipe}/{shard}.parquet"
+
+    def filtered_tar(self, shard: str) -> str:
+        """The kept samples, byte for byte."""
+        return f"filtered/{self.recipe}/{shard}.tar"
+
+    def filtered_index(self, shard: str) -> str:
+        """DALI's index of the filtered shard."""
+        return f"filtered/{self.recipe}/{shard}.idx"
+
+    def filtered_table(self, shard: str) -> str:
+        """One row per kept sample: where it is from and all that is known of it."""
+        return f"filtered/{self.recipe}/{shard}.parquet"

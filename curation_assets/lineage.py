@@ -1,0 +1,95 @@
+"""What each asset is made from: its inputs, its version, its slice of the recipe.
+
+From these few lines follow the code versions that Dagster compares, the fingerprint that
+an artifact must have, and hence what is stale. A step's version is raised when its code
+starts to make something else of the same inputs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from curation.artifacts import Artifacts
+from curation.fingerprint import Json, fingerprint
+from curation.recipe import Recipe
+from curation.storage import StoredFile
+
+VERSIONS = {
+    "raw_shard": 1,
+    "shard_index": 1,
+    "embeddings": 1,
+    "scores": 1,
+    "duplicate_groups": 1,
+    "duplicates": 1,
+    "selection": 1,
+    "filtered_shard": 1,
+}
+"""Every asset, after those that it is made from."""
+
+_INPUTS: dict[str, tuple[str, ...]] = {
+    "shard_index": ("raw_shard",),
+    "embeddings": ("shard_index",),
+    "scores": ("embeddings",),
+    "duplicate_groups": ("embeddings",),
+    "duplicates": ("duplicate_groups",),
+    "selection": ("scores", "duplicates"),
+    "filtered_shard": ("shard_index", "selection"),
+}
+
+_SETTINGS: dict[str, Callable[[Recipe], Json]] = {
+    "embeddings": lambda recipe: {
+        "encoder": recipe.encoder.model_dump(mode="json"),
+        "images": recipe.images.model_dump(mode="json"),
+    },
+    "scores": lambda recipe: {
+        name: dict(settings) for name, settings in recipe.classifiers.items()
+    },
+    "duplicate_groups": lambda recipe: recipe.duplicates.model_dump(mode="json"),
+    "selection": lambda recipe: recipe.filter,
+}
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The versions of every asset under one recipe."""
+
+    recipe: Recipe
+
+    def inputs(self, asset: str) -> tuple[str, ...]:
+        """Name the assets that an asset is made from."""
+        if asset == "duplicate_groups" and self._prefers_by_score():
+            return ("embeddings", "scores")
+        return _INPUTS.get(asset, ())
+
+    def settings(self, asset: str) -> Json:
+        """Give the slice of the recipe that the asset's content depends on."""
+        return _SETTINGS[asset](self.recipe) if asset in _SETTINGS else None
+
+    def code_version(self, asset: str) -> str:
+        """Give Dagster's code version: the step's version and its settings' hash."""
+        return f"{VERSIONS[asset]}-{fingerprint(self.settings(asset))[:12]}"
+
+    def expected(self, asset: str, inputs: Mapping[str, str]) -> str:
+        """Give the fingerprint of the asset when made of ``inputs``.
+
+        Args:
+            asset: Its name.
+            inputs: The data version of each of its inputs, by name.
+        """
+        known: Json = {name: inputs[name] for name in self.inputs(asset)}
+        return fingerprint(asset, self.code_version(asset), known)
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Where this recipe's artifacts lie."""
+        model = self.recipe.encoder.model.replace("/", "-")
+        label = f"{model}-{fingerprint(self.settings('embeddings'))[:8]}"
+        return Artifacts(encoder=label, recipe=self.recipe.name)
+
+    def _prefers_by_score(self) -> bool:
+        columns = {order.split()[0] for order in self.recipe.duplicates.prefer}
+        return not columns.isdisjoint(self.recipe.classifiers)
+
+
+def raw_version(tar: StoredFile) -> str:
+    """Give the data version of a raw shard: its size and its ETag or time of change."""
+    return fingerprint("raw_shard", tar.size, tar.version)

@@ -1,0 +1,57 @@
+"""What a partition is: one raw shard, named by its path under the source without .tar.
+
+Belongs here: the partition sets, and which paths can be keys of them.
+"""
+
+import re
+from collections.abc import Iterable
+
+import dagster as dg
+
+from curation.errors import InputError
+from curation.storage import Storage, StoredFile
+
+SHARDS = dg.DynamicPartitionsDefinition(name="shards")
+
+SUFFIX = ".tar"
+
+# Dagster's UI splits typed keys at commas and reads "..." as a range; "|" separates the
+# dimensions of multi-partition keys; control characters break its logs.
+_KEY = re.compile(r"[^,|\x00-\x1f\x7f]+")
+
+
+def list_shards(source: Storage) -> dict[str, StoredFile]:
+    """List the tars of a source by partition key, sorted.
+
+    Raises:
+        InputError: There is no tar, or a tar's path can't be a partition key.
+    """
+    tars = source.list_files(suffix=SUFFIX)
+    if not tars:
+        raise InputError(
+            f"{source.url}: there is no .tar file in this folder or below it; set `source` "
+            "in the recipe to where the raw shards are"
+        )
+    shards = {tar.path.removesuffix(SUFFIX): tar for tar in tars}
+    check_shard_keys(shards, source.url)
+    return shards
+
+
+def check_shard_keys(shards: Iterable[str], where: str) -> None:
+    """Refuse paths that Dagster can't use as partition keys, all in one message.
+
+    Raises:
+        InputError: At least one can't.
+    """
+    bad = [key for key in shards if not _KEY.fullmatch(key) or "..." in key]
+    if bad:
+        listed = "".join(f"\n  {key + SUFFIX!r}" for key in bad[:20])
+        raise InputError(
+            f"{where}: {len(bad)} tar(s) have a path that can't be a partition key, for a "
+            f"comma, '|', '...' or a control character in it; rename:{listed}"
+        )
+
+
+def tar_path(shard: str) -> str:
+    """Give the path of a shard's tar under the source."""
+    return shard + SUFFIX

@@ -1,0 +1,224 @@
+"""How an asset works through many shards in one run, each recorded as it finishes.
+
+Dagster records a range run as one result at its end: a crash at shard 49 of 50 would lose
+48, and all 50 would share one data version. So an asset here is a generator that yields an
+event of its own per shard, with that shard's data version and provenance, and ends with a
+result whose own events are suppressed. What this rests on is pinned by
+``tests/curation_assets/test_shard_asset.py``.
+
+Belongs here: the pattern. What an asset reads and writes belongs in its own file.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+# Dagster's own way to satisfy an asset's output without recording it; private, hence the
+# exact pin on Dagster's minor version and the test named above.
+from dagster._core.definitions.source_asset import (
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as SUPPRESS_EVENT,
+)
+from dagster._core.event_api import AssetRecordsFilter
+from dagster._core.events import DagsterEventType
+
+from curation.errors import CurationError
+from curation_assets.failures import raise_for_shards
+from curation_assets.lineage import Lineage
+from curation_assets.partitions import SHARDS
+from curation_assets.progress import Progress
+
+DATA_VERSION = "dagster/data_version"
+
+Metadata = Mapping[str, Any]
+Made = tuple["ShardTask", Metadata | CurationError]
+MakeAll = Callable[[Sequence["ShardTask"]], Iterator[Made]]
+AssetEvents = Iterator[dg.AssetMaterialization | dg.MaterializeResult[None]]
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard of one asset, to be made."""
+
+    shard: str
+    fingerprint: str
+    """What the artifact is made from: its data version."""
+    inputs: Mapping[str, str]
+    """The data version of each input."""
+    event_pointer: int
+    """Storage id of the newest event when the inputs were looked up."""
+
+
+def shard_asset_options(lineage: Lineage, name: str) -> dict[str, Any]:
+    """Give what the per-shard asset ``name`` shares with all others of its kind."""
+    return {
+        "name": name,
+        "deps": list(lineage.inputs(name)),
+        "partitions_def": SHARDS,
+        "backfill_policy": dg.BackfillPolicy.multi_run(
+            lineage.recipe.machine.shards_per_run
+        ),
+        "code_version": lineage.code_version(name),
+        "required_resource_keys": {"progress"},
+    }
+
+
+def record_shards(
+    context: dg.AssetExecutionContext,
+    tasks: Sequence[ShardTask],
+    make: MakeAll,
+    find: Callable[[ShardTask], Metadata | None],
+) -> AssetEvents:
+    """Make every shard of the run that isn't there yet, and record each as it finishes.
+
+    A shard that fails costs itself: the others are made and recorded, then the step fails
+    and names it.
+
+    Args:
+        context: Of the asset, whose partitions are shards.
+        tasks: The shards to record, as :func:`shard_tasks` gives them.
+        make: Makes shards, in any order, and gives each one's metadata or its error.
+        find: Gives the metadata of an artifact that is there and has the task's
+            fingerprint already, else None.
+    """
+    todo = []
+    for task in tasks:
+        if (metadata := find(task)) is None:
+            todo.append(task)
+        else:
+            yield _event(context, task, {**metadata, "cached": True})
+    failures: dict[str, CurationError] = {}
+    progress: Progress = context.resources.progress
+    progress.start(context.asset_key.to_user_string(), len(todo))
+    for task, made in make(todo):
+        if isinstance(made, CurationError):
+            failures[task.shard] = made
+            progress.fail(task.shard, str(made))
+        else:
+            yield _event(context, task, made)
+            progress.advance(task.shard, int(made.get("samples", 0)))
+    raise_for_shards(failures)
+    yield dg.MaterializeResult(metadata={SUPPRESS_EVENT: True})
+
+
+def one_by_one(make: Callable[[ShardTask], Metadata]) -> MakeAll:
+    """Make shards in turn with a function that makes one; add how long each took."""
+
+    def make_all(tasks: Sequence[ShardTask]) -> Iterator[Made]:
+        for task in tasks:
+            start = time.perf_counter()
+            try:
+                metadata = make(task)
+            except CurationError as error:
+                yield task, error
+            else:
+                yield task, {**metadata, "seconds": time.perf_counter() - start}
+
+    return make_all
+
+
+def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[ShardTask]:
+    """Work out what the run's shards are to be made from.
+
+    Shards that this run, or the run that it retries, recorded already are left out.
+
+    Raises:
+        dagster.Failure: An input of a shard was never made, or the range is empty.
+    """
+    asset = context.asset_key.to_user_string()
+    shards = shards_to_record(context)
+    # before the inputs are read: what is recorded of them from now on is news
+    pointer = newest_event(context.instance)
+    versions = {
+        name: recorded_versions(context.instance, name, shards)
+        for name in lineage.inputs(asset)
+    }
+    for name, found in versions.items():
+        absent = [shard for shard in shards if shard not in found]
+        if absent:
+            raise dg.Failure(
+                f"{asset} needs {name}, which was not made yet for {len(absent)} shard(s), "
+                f"the first being {absent[0]}; materialize {name} first",
+                allow_retries=False,
+            )
+    inputs = {shard: {n: found[shard] for n, found in versions.items()} for shard in shards}
+    return [
+        ShardTask(shard, lineage.expected(asset, inputs[shard]), inputs[shard], pointer)
+        for shard in shards
+    ]
+
+
+def shards_to_record(context: dg.AssetExecutionContext) -> list[str]:
+    """Give the run's shards, but for those that it, or the run it retries, recorded.
+
+    Raises:
+        dagster.Failure: The range is empty.
+    """
+    if not context.partition_keys:
+        raise dg.Failure(
+            "the run's range of shards is empty: its first key comes after its last in the "
+            "order in which the partitions were added; swap them",
+            allow_retries=False,
+        )
+    recorded = _recorded_by_this_run(context)
+    return [shard for shard in context.partition_keys if shard not in recorded]
+
+
+def newest_event(instance: dg.DagsterInstance) -> int:
+    """Give the storage id of the newest event, as a pointer for provenance."""
+    return instance.event_log_storage.get_maximum_record_id() or 0
+
+
+def recorded_versions(
+    instance: dg.DagsterInstance, asset: str, shards: Sequence[str] | None = None
+) -> dict[str, str]:
+    """Look up the data version last recorded for each shard of an asset, in one query."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(asset),
+        DagsterEventType.ASSET_MATERIALIZATION,
+        [DATA_VERSION],
+        asset_partitions=list(shards) if shards is not None else None,
+    )
+    return {shard: found[DATA_VERSION] for shard, found in tags.items()}
+
+
+def _recorded_by_this_run(context: dg.AssetExecutionContext) -> set[str]:
+    """Find the shards that this run, or the run that it retries, recorded already."""
+    run = context.run
+    family = {run.run_id, run.parent_run_id, run.root_run_id}
+    if run.parent_run_id is None and context.retry_number == 0:
+        return set()
+    found = context.instance.fetch_materializations(
+        AssetRecordsFilter(
+            context.asset_key, asset_partitions=list(context.partition_keys)
+        ),
+        limit=10 * len(context.partition_keys),
+    )
+    return {
+        record.partition_key
+        for record in found.records
+        if record.run_id in family and record.partition_key is not None
+    }
+
+
+def _event(
+    context: dg.AssetExecutionContext, task: ShardTask, metadata: Metadata
+) -> dg.AssetMaterialization:
+    """Record one shard with its own version and what it was made from.
+
+    Staleness compares an input's newest event after the pointer with its newest up to it.
+    """
+    code_version = context.assets_def.code_versions_by_key[context.asset_key]
+    provenance = {
+        DATA_VERSION: task.fingerprint,
+        "dagster/data_version_is_user_provided": "true",
+        "dagster/code_version": code_version or "",
+    }
+    for name, version in task.inputs.items():
+        provenance[f"dagster/input_data_version/{name}"] = version
+        provenance[f"dagster/input_event_pointer/{name}"] = str(task.event_pointer)
+    return dg.AssetMaterialization(
+        context.asset_key, partition=task.shard, metadata=metadata, tags=provenance
+    )

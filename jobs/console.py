@@ -1,0 +1,117 @@
+"""What the ``curate`` command shows: progress, tables, errors, or JSON for machines.
+
+Everything for people goes to standard error or, as the result, to standard output; with
+``--json`` standard output holds one JSON document and nothing else.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from curation_assets.progress import LineProgress, Progress
+
+
+def format_bytes(size: float) -> str:
+    """Write a size as people do: ``12.3 MB``, in powers of ten."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def result_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> Table:
+    """Lay out a table; columns of numbers are aligned to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for position, column in enumerate(columns):
+        numbers = all(isinstance(row[position], int | float) for row in rows)
+        table.add_column(column, justify="right" if rows and numbers else "left")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def print_json(value: Any) -> None:
+    """Print the result as one JSON document."""
+    json.dump(value, sys.stdout, indent=2, default=str)
+    print()
+
+
+class BarProgress(Progress):
+    """A bar per asset on a terminal: shards, samples, samples/s, time left."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+        self._samples = 0
+
+    def start(self, asset: str, num_shards: int) -> None:
+        """Begin a bar, if there is anything to do."""
+        self._samples, self._began = 0, time.monotonic()
+        self._task = (
+            self._bars.add_task(asset, total=num_shards, rate="") if num_shards else None
+        )
+
+    def advance(self, shard: str, num_samples: int) -> None:
+        """Move the bar by one shard."""
+        self._samples += num_samples
+        rate = self._samples / max(time.monotonic() - self._began, 1e-9)
+        self._move(f"{self._samples:,} samples, {rate:,.0f}/s")
+
+    def fail(self, shard: str, reason: str) -> None:
+        """Move the bar, and keep the reason above it."""
+        self._bars.console.print(f"{shard} failed: {reason}", markup=False, style="red")
+        self._move("")
+
+    def _move(self, rate: str) -> None:
+        if self._task is not None:
+            self._bars.update(self._task, advance=1, rate=rate)
+
+
+@contextmanager
+def terminal_progress() -> Iterator[Progress]:
+    """Show bars where standard error is a terminal, and plain lines where it is not.
+
+    Dagster captures what a running step prints by pointing the descriptors of standard
+    output and error elsewhere, so the terminal is written to through a copy of its own.
+    """
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1) as terminal:
+        console = Console(file=terminal)
+        if not console.is_terminal:
+            yield LineProgress(lambda line: terminal.write(f"{line}\n"), seconds_between=5)
+            return
+        columns = (
+            TextColumn("{task.description:>16}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("shards  {task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Bars(*columns, console=console) as bars:
+            yield BarProgress(bars)

@@ -1,0 +1,50 @@
+"""The Dagster instance of a recipe: where its records are, and its partitions.
+
+``DAGSTER_HOME`` decides if it is set. Otherwise it is ``.dagster/<recipe name>`` in the
+checkout, so that recipes don't mix their partitions, with the checkout's ``dagster.yaml``.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import dagster as dg
+
+from curation.recipe import Recipe
+from curation_assets.partitions import SHARDS
+
+ROOT = Path(__file__).parents[1]
+"""The checkout."""
+
+
+def dagster_home(recipe: Recipe) -> Path:
+    """Give the instance's folder, made ready for use."""
+    if home := os.environ.get("DAGSTER_HOME"):
+        return Path(home)
+    home_folder = ROOT / ".dagster" / recipe.name
+    home_folder.mkdir(parents=True, exist_ok=True)
+    settings = home_folder / "dagster.yaml"
+    if not settings.is_symlink():
+        settings.symlink_to(ROOT / "dagster.yaml")
+    return home_folder
+
+
+def open_instance(recipe: Recipe) -> dg.DagsterInstance:
+    """Open the recipe's instance; the caller leaves it with ``with``."""
+    os.environ["DAGSTER_HOME"] = str(dagster_home(recipe))
+    return dg.DagsterInstance.get()
+
+
+def set_shards(instance: dg.DagsterInstance, shards: Iterable[str]) -> None:
+    """Make the instance's partitions those given: new ones are added in order.
+
+    What is recorded of shards that are gone stays on record; a shard that comes back is
+    where it was, but last in the order.
+    """
+    name = SHARDS.name
+    assert name is not None
+    known = instance.get_dynamic_partitions(name)
+    wanted = list(shards)
+    for shard in set(known) - set(wanted):
+        instance.delete_dynamic_partition(name, shard)
+    instance.add_dynamic_partitions(name, wanted)

@@ -1,0 +1,130 @@
+"""What is to be done: the data versions that should be, against those on record.
+
+No cursor and no memory: everything follows from the recipe, the listing of the source and
+Dagster's records, so that a plan made twice is the same, and one made after a crash is
+right. The command, the sensor, the schedule and ``curate status`` all go by it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from curation.storage import StoredFile
+from curation_assets.duplicate_groups import groups_made_of, recorded_groups
+from curation_assets.lineage import Lineage, raw_version
+from curation_assets.shard_asset import recorded_versions
+
+IMAGE_ASSETS = ("raw_shard", "shard_index", "embeddings", "scores")
+"""Made for each shard on its own."""
+DECISION_ASSETS = ("duplicates", "selection", "filtered_shard")
+"""Made for each shard after all of them were compared."""
+
+PER_SHARD_ASSETS = (*IMAGE_ASSETS, *DECISION_ASSETS)
+
+NEW = "new"
+
+Causes = Mapping[str, str]
+"""Shard to the reason why it is to be made."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What has to be made, and why."""
+
+    due: Mapping[str, Causes]
+    """For each asset that is made per shard, the shards to make."""
+    groups_due: str | None
+    """Why ``duplicate_groups`` is to be made; None if it is current."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is as it should be."""
+        return self.groups_due is None and not any(self.due.values())
+
+
+def make_plan(
+    instance: dg.DagsterInstance, lineage: Lineage, tars: Mapping[str, StoredFile]
+) -> Plan:
+    """Compare what should be with what is on record, for every asset and shard.
+
+    Args:
+        instance: Holds the records.
+        lineage: Says what should be.
+        tars: The source's tars by shard, in order.
+    """
+    recorded = {asset: recorded_versions(instance, asset) for asset in PER_SHARD_ASSETS}
+    expected = {"raw_shard": {shard: raw_version(tar) for shard, tar in tars.items()}}
+    expected["duplicates"] = _of(tars, recorded["duplicates"])
+    due = {"raw_shard": _raw_causes(expected["raw_shard"], recorded["raw_shard"])}
+    due["duplicates"] = {s: NEW for s in tars if s not in recorded["duplicates"]}
+    for asset in PER_SHARD_ASSETS:
+        if asset not in due:
+            expected[asset] = _expected(lineage, asset, expected)
+            due[asset] = _causes(lineage, asset, expected, recorded, due)
+    return Plan(
+        {asset: due[asset] for asset in PER_SHARD_ASSETS},
+        _groups_cause(instance, lineage, tars, recorded),
+    )
+
+
+def _raw_causes(expected: Mapping[str, str], recorded: Mapping[str, str]) -> Causes:
+    return {
+        shard: "the tar was replaced" if shard in recorded else NEW
+        for shard, version in expected.items()
+        if recorded.get(shard) != version
+    }
+
+
+def _expected(
+    lineage: Lineage, asset: str, expected: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
+    inputs = {name: expected[name] for name in lineage.inputs(asset)}
+    complete = set.intersection(*(set(versions) for versions in inputs.values()))
+    return {
+        shard: lineage.expected(asset, {n: found[shard] for n, found in inputs.items()})
+        for shard in expected["raw_shard"]
+        if shard in complete
+    }
+
+
+def _causes(
+    lineage: Lineage,
+    asset: str,
+    expected: Mapping[str, Mapping[str, str]],
+    recorded: Mapping[str, Mapping[str, str]],
+    due: Mapping[str, Causes],
+) -> Causes:
+    """Say of every shard of an asset that isn't as it should be why it isn't."""
+    causes = {}
+    for shard in expected["raw_shard"]:
+        found = recorded[asset].get(shard)
+        if found is not None and found == expected[asset].get(shard):
+            continue
+        changed = [name for name in lineage.inputs(asset) if shard in due[name]]
+        if found is None:
+            causes[shard] = NEW
+        elif changed:
+            causes[shard] = f"{changed[0]} changes"
+        else:
+            causes[shard] = "its settings, its inputs or its code changed"
+    return causes
+
+
+def _groups_cause(
+    instance: dg.DagsterInstance,
+    lineage: Lineage,
+    tars: Mapping[str, StoredFile],
+    recorded: Mapping[str, Mapping[str, str]],
+) -> str | None:
+    inputs = lineage.inputs("duplicate_groups")
+    should_be = groups_made_of(lineage, {n: _of(tars, recorded[n]) for n in inputs})
+    found = recorded_groups(instance)
+    if found == should_be:
+        return None
+    return "new" if found is None else "shards or settings changed"
+
+
+def _of(tars: Mapping[str, StoredFile], versions: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the shards that are no longer at the source."""
+    return {shard: version for shard, version in versions.items() if shard in tars}

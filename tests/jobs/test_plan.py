@@ -1,0 +1,144 @@
+"""What is due, and why: after every kind of change exactly what depends on it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+
+from curation.recipe import EncoderSettings, Recipe
+from curation.storage import StoredFile
+from curation_assets.duplicate_groups import MADE_OF, groups_made_of
+from curation_assets.lineage import Lineage, raw_version
+from curation_assets.shard_asset import recorded_versions
+from jobs.plan import IMAGE_ASSETS, PER_SHARD_ASSETS, Plan, make_plan
+
+RECIPE = Recipe(name="test", source="/nowhere", output="/nowhere")
+TARS = {shard: StoredFile(f"{shard}.tar", 1000, "1") for shard in ("a/0", "a/1", "b/0")}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def record(instance: dg.DagsterInstance, asset: str, shard: str, version: str) -> None:
+    event = dg.AssetMaterialization(
+        asset, partition=shard, tags={"dagster/data_version": version}
+    )
+    instance.report_runless_asset_event(event)
+
+
+def make_everything(
+    instance: dg.DagsterInstance,
+    lineage: Lineage,
+    tars: dict[str, StoredFile],
+    assets: tuple[str, ...] = PER_SHARD_ASSETS,
+) -> None:
+    """Record what a complete run would record."""
+    for shard, tar in tars.items():
+        versions = {"raw_shard": raw_version(tar), "duplicates": "none"}
+        for asset in PER_SHARD_ASSETS:
+            if asset not in versions:
+                inputs = {name: versions[name] for name in lineage.inputs(asset)}
+                versions[asset] = lineage.expected(asset, inputs)
+            if asset in assets:
+                record(instance, asset, shard, versions[asset])
+    inputs = {name: recorded_versions(instance, name) for name in ("embeddings", "scores")}
+    made_of = groups_made_of(
+        lineage,
+        {n: {s: v for s, v in found.items() if s in tars} for n, found in inputs.items()},
+    )
+    groups = dg.AssetMaterialization("duplicate_groups", metadata={MADE_OF: made_of})
+    instance.report_runless_asset_event(groups)
+
+
+def due(plan: Plan) -> dict[str, list[str]]:
+    return {asset: sorted(causes) for asset, causes in plan.due.items() if causes}
+
+
+def test_everything_is_due_at_first(instance: dg.DagsterInstance) -> None:
+    plan = make_plan(instance, Lineage(RECIPE), TARS)
+    assert due(plan) == {asset: sorted(TARS) for asset in PER_SHARD_ASSETS}
+    assert plan.groups_due == "new"
+    assert {cause for causes in plan.due.values() for cause in causes.values()} == {"new"}
+
+
+def test_nothing_is_due_after_everything_was_made(instance: dg.DagsterInstance) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS)
+    assert make_plan(instance, Lineage(RECIPE), TARS).is_empty
+
+
+def test_a_replaced_tar_is_due_with_its_chain_and_nothing_else(
+    instance: dg.DagsterInstance,
+) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS)
+    tars = TARS | {"a/1": replace(TARS["a/1"], version="2")}
+    plan = make_plan(instance, Lineage(RECIPE), tars)
+    chain = (*IMAGE_ASSETS, "selection", "filtered_shard")
+    assert due(plan) == {asset: ["a/1"] for asset in chain}
+    assert plan.due["raw_shard"]["a/1"] == "the tar was replaced"
+    assert plan.due["embeddings"]["a/1"] == "shard_index changes"
+
+
+def test_a_new_tar_is_due_and_the_others_are_not(instance: dg.DagsterInstance) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS)
+    tars = TARS | {"c/0": StoredFile("c/0.tar", 5, "1")}
+    plan = make_plan(instance, Lineage(RECIPE), tars)
+    assert due(plan) == {asset: ["c/0"] for asset in PER_SHARD_ASSETS}
+
+
+def test_the_groups_are_due_once_the_new_shard_is_embedded(
+    instance: dg.DagsterInstance,
+) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS)
+    tars = TARS | {"c/0": StoredFile("c/0.tar", 5, "1")}
+    assert make_plan(instance, Lineage(RECIPE), tars).groups_due is None
+    record(instance, "embeddings", "c/0", "made")
+    assert make_plan(instance, Lineage(RECIPE), tars).groups_due
+
+
+def test_a_tar_that_is_gone_makes_the_groups_due(instance: dg.DagsterInstance) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS)
+    tars = {shard: tar for shard, tar in TARS.items() if shard != "b/0"}
+    plan = make_plan(instance, Lineage(RECIPE), tars)
+    assert due(plan) == {}
+    assert plan.groups_due
+
+
+def test_another_filter_makes_only_the_decision_due(instance: dg.DagsterInstance) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS)
+    changed = Lineage(RECIPE.model_copy(update={"filter": "width > 10"}))
+    plan = make_plan(instance, changed, TARS)
+    assert due(plan) == {asset: sorted(TARS) for asset in ("selection", "filtered_shard")}
+    assert plan.groups_due is None
+
+
+def test_another_encoder_makes_all_below_the_index_due(instance: dg.DagsterInstance) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS)
+    encoder = EncoderSettings(model="vit_base_patch16_224", weights="hub")
+    changed = Lineage(RECIPE.model_copy(update={"encoder": encoder}))
+    assert "shard_index" not in due(make_plan(instance, changed, TARS))
+    assert due(make_plan(instance, changed, TARS))["embeddings"] == sorted(TARS)
+
+
+def test_another_machine_makes_nothing_due(instance: dg.DagsterInstance) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS)
+    machine = RECIPE.machine.model_copy(update={"device": "cpu", "batch_size": 7})
+    changed = Lineage(RECIPE.model_copy(update={"machine": machine}))
+    assert make_plan(instance, changed, TARS).is_empty
+
+
+def test_a_selection_is_due_when_its_duplicates_changed(instance: dg.DagsterInstance) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS)
+    record(instance, "duplicates", "a/0", "another slice")
+    plan = make_plan(instance, Lineage(RECIPE), TARS)
+    assert due(plan) == {"selection": ["a/0"], "filtered_shard": ["a/0"]}
+
+
+def test_what_a_crash_left_undone_is_due(instance: dg.DagsterInstance) -> None:
+    make_everything(instance, Lineage(RECIPE), TARS, ("raw_shard", "shard_index"))
+    plan = make_plan(instance, Lineage(RECIPE), TARS)
+    assert "shard_index" not in due(plan)
+    assert due(plan)["embeddings"] == sorted(TARS)

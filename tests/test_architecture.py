@@ -1,0 +1,52 @@
+"""The house rules that a machine can check."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("curation", "resources", "curation_assets", "jobs")
+MODULES = [
+    path.relative_to(ROOT)
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+]
+
+HEAVY = {"torch", "dagster", "timm", "nvidia", "polars", "sklearn", "PIL", "s3fs", "typer"}
+
+
+def test_import_curation_is_light() -> None:
+    loaded = _modules_after("import curation")
+    assert not HEAVY & loaded
+
+
+def test_the_code_location_loads_no_model_library() -> None:
+    loaded = _modules_after("import jobs.definitions; jobs.definitions.defs")
+    assert not {"torch", "timm", "nvidia", "sklearn"} & loaded
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_every_module_says_what_belongs_in_it(module: Path) -> None:
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_every_module_has_a_test_file(module: Path) -> None:
+    if module.name in ("__init__.py", "base.py") or "testing" in module.parts:
+        return  # families' interfaces are tested by the contract of every member
+    test = ROOT / "tests" / module.parent / f"test_{module.name}"
+    assert test.is_file(), f"{test.relative_to(ROOT)} is missing"
+
+
+def _modules_after(statement: str) -> set[str]:
+    code = (
+        f"{statement}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
