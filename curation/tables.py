@@ -138,6 +138,33 @@ SELECTION = TableKind(
 FILTERED = TableKind("filtered", 1, (_required("key", pa.string()),), open_columns=True)
 """One row per kept sample, in the order of the filtered shard."""
 
+PLANTED = TableKind(
+    "planted",
+    1,
+    (
+        _required("shard", pa.string()),
+        _required("key", pa.string()),
+        _required("kind", pa.string()),
+        _required("expected", pa.string()),
+        _required("decided_by", pa.string()),
+        _required("edit", pa.string()),
+        pa.field("twin_shard", pa.string()),
+        pa.field("twin_key", pa.string()),
+        pa.field("sharpness_label", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("photograph", pa.string()),
+        pa.field("region", pa.list_(pa.int32(), 4)),
+    ),
+)
+"""One row per sample of the demo dataset, and per member that belongs to no sample.
+
+``kind``, ``expected`` and ``decided_by`` are those of ``curation/ingest/demo_plan.py``;
+``edit`` says in words what was done to the picture. ``twin_shard`` and ``twin_key`` name
+the original of a copy. ``sharpness_label`` (``sharp``, ``blurred``) and ``split``
+(``train``, ``test``) are set for the samples that a probe of sharpness is trained and
+tested on. ``region`` is left, top, right, bottom in pixels of the ``photograph``.
+"""
+
 
 def embedding_type(dim: int) -> pa.DataType:
     """Give the Arrow type of a vector of ``dim`` numbers."""

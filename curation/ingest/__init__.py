@@ -1,0 +1,1 @@
+"""How raw shards come to be. One file per origin."""
