@@ -32,7 +32,7 @@ PROJECTION_DIMS = frozenset({384, 512, 640, 768, 1024, 1152, 1280})
 as its classifier, with this many "classes"; no set of labels has so many."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class TimmEmbedder(Embedder):
     """A timm model's pooled output; of CLIP-like models, the projected embedding.
 

@@ -73,7 +73,9 @@ class EmbedderContract(ABC):
         assert fingerprint(embedder.encoder()) == embedder.fingerprint()
         assert embedder.fingerprint() == self.make().fingerprint()
 
-    def test_running_out_of_memory_halves_the_batch(self, embedder: Embedder) -> None:
+    def test_running_out_of_memory_halves_the_batch(
+        self, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         pixels = self.pixels(embedder, 8)
         expected = embedder.embed(pixels)
         limited = self.make()
@@ -85,7 +87,7 @@ class EmbedderContract(ABC):
                 raise torch.OutOfMemoryError
             return compute(part)
 
-        object.__setattr__(limited, "embed_pixels", with_room_for_two)
+        monkeypatch.setattr(limited, "embed_pixels", with_room_for_two)
         found = limited.embed(pixels)
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
         assert sizes == [8, 4, 2, 2, 2, 2]
