@@ -1,0 +1,229 @@
+"""Step: samples to the embeddings table.
+
+One row per sample, in order, whatever its image is like: with a vector and image facts, or
+with the reason why there are none (the quarantine ledger). Captions and metadata travel
+along as text, so that later steps need not open the shard again.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from queue import Queue
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from curation.embedders.base import Embedder
+from curation.image_facts import FACTS, measure_images, perceptual_hash
+from curation.image_loaders.base import EncodedImage, ImageBatch, ImageLoader
+from curation.recipe import ImageSettings
+from curation.samples import Component, Sample
+from curation.tables import EMBEDDING, EMBEDDINGS, embedding_column
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+CAPTION_EXTENSION = "txt"
+METADATA_EXTENSION = "json"
+BATCHES_AHEAD = 2  # decoded while the device computes; more only takes memory
+
+
+def embed_samples(
+    samples: Iterable[Sample],
+    loader: ImageLoader,
+    embedder: Embedder,
+    images: ImageSettings,
+    *,
+    perceptual_hashes: bool = False,
+) -> pa.Table:
+    """Embed the samples of one shard.
+
+    Decoding runs ahead of the model where the model is on a GPU. Memory is bounded by
+    the batches under way, not by the shard: samples are taken from the iterator as they
+    are needed and their bytes forgotten.
+
+    Args:
+        samples: In the order of the index, with the contents of the image component, and
+            of ``txt`` and ``json`` where they are to travel along.
+        loader: Made for ``embedder.transform`` and on its device.
+        embedder: What to embed with.
+        images: Which component is the image. Its bounds are the loader's business.
+        perceptual_hashes: Fill the column ``perceptual_hash``; needs ``pdqhash``.
+
+    Returns:
+        A table of :data:`curation.tables.EMBEDDINGS`, with ``image_embedding`` last. Text
+        that is not UTF-8 keeps what can be read, with U+FFFD for the rest: a caption in
+        another encoding costs neither the sample nor the shard.
+
+    Raises:
+        InputError: Not even one image fits the device, or ``pdqhash`` is missing.
+    """
+    ledger = _Ledger(images)
+    batches = loader.load(ledger.images_of(samples))
+    if embedder.device != "cpu":
+        batches = _read_ahead(batches, BATCHES_AHEAD)
+    results = _Results(embedder.dim)
+    for batch in batches:
+        vectors = embedder.embed(batch.pixels)
+        results.add(batch, vectors, measure_images(batch.thumbnails))
+        if perceptual_hashes:
+            results.add_hashes(batch)
+    return results.table(ledger)
+
+
+@dataclass
+class _Ledger:
+    """What is known of each sample before its image is decoded, a list per column."""
+
+    settings: ImageSettings
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.columns = {column.name: [] for column in EMBEDDINGS.columns}
+
+    def images_of(self, samples: Iterable[Sample]) -> Iterator[EncodedImage]:
+        """Enter every sample; pass on the image of each that has one."""
+        for row, sample in enumerate(samples):
+            component = find_image(sample, self.settings)
+            self._enter(sample, component)
+            if component is not None:
+                yield EncodedImage(row, sample.contents[component.extension])
+
+    def _enter(self, sample: Sample, component: Component | None) -> None:
+        known: dict[str, Any] = {
+            "key": sample.key,
+            "caption": _text(sample, CAPTION_EXTENSION),
+            "metadata": _text(sample, METADATA_EXTENSION),
+        }
+        if component is None:
+            found = ", ".join(part.extension for part in sample.components) or "nothing"
+            known["error"] = f"no image component: the sample has {found}"
+        else:
+            data = sample.contents[component.extension]
+            known |= {
+                "image_extension": component.extension,
+                "image_start": component.start,
+                "image_bytes": component.size,
+                "sha256": hashlib.sha256(data).hexdigest(),
+            }
+        for name, column in self.columns.items():
+            column.append(known.get(name))
+
+
+class _Results:
+    """What came of each image; vectors and facts stay on the device until the end."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.rows: list[tuple[int, Any]] = []
+        self.slots: list[int] = []
+        self.vectors: list[torch.Tensor] = []
+        self.facts: list[torch.Tensor] = []
+        self.hashes: dict[int, bytes] = {}
+        self.num_slots = 0
+
+    def add(
+        self, batch: ImageBatch, vectors: "torch.Tensor", facts: "torch.Tensor"
+    ) -> None:
+        self.rows += [(image.row, image) for image in batch.images]
+        self.slots += range(self.num_slots, self.num_slots + len(batch.images))
+        self.num_slots += len(vectors)
+        self.vectors.append(vectors)
+        self.facts.append(facts)
+
+    def add_hashes(self, batch: ImageBatch) -> None:
+        thumbnails = batch.thumbnails.cpu().numpy()
+        for image, thumbnail in zip(batch.images, thumbnails, strict=False):
+            if image.error is None:
+                self.hashes[image.row] = perceptual_hash(thumbnail)
+
+    def table(self, ledger: _Ledger) -> pa.Table:
+        columns = ledger.columns
+        num_rows = len(columns["key"])
+        vectors = np.zeros((num_rows, self.dim), np.float16)
+        valid = np.zeros(num_rows, bool)
+        found, facts = _on_host(self.vectors), _on_host(self.facts)
+        for (row, image), slot in zip(self.rows, self.slots, strict=True):
+            columns["format"][row] = image.format
+            columns["width"][row] = image.width
+            columns["height"][row] = image.height
+            columns["error"][row] = image.error
+            if image.error is not None:
+                continue
+            for name, value in zip(FACTS, facts[slot].tolist(), strict=True):
+                columns[name][row] = value
+            columns["perceptual_hash"][row] = self.hashes.get(row)
+            vectors[row] = found[slot]
+            valid[row] = True
+        _quarantine_infinite(columns["error"], vectors, valid)
+        arrays = {
+            kind.name: pa.array(columns[kind.name], kind.type)
+            for kind in EMBEDDINGS.columns
+        }
+        return pa.table(arrays | {EMBEDDING: embedding_column(vectors, valid)})
+
+
+def find_image(sample: Sample, images: ImageSettings) -> Component | None:
+    """Find a sample's image: the first of the extensions, in any case, that it has."""
+    by_extension = {part.extension.lower(): part for part in reversed(sample.components)}
+    for extension in images.extensions:
+        if extension.lower() in by_extension:
+            return by_extension[extension.lower()]
+    return None
+
+
+def _text(sample: Sample, extension: str) -> str | None:
+    for name, data in sample.contents.items():
+        if name.lower() == extension:
+            return data.decode("utf-8", errors="replace")
+    return None
+
+
+def _quarantine_infinite(
+    errors: list[str | None], vectors: np.ndarray, valid: np.ndarray
+) -> None:
+    """Take back vectors that a model of half precision overflowed in."""
+    for row in np.flatnonzero(valid & ~np.isfinite(vectors).all(axis=1)):
+        errors[row] = "the model gave no finite vector; use precision: fp32"
+        valid[row] = False
+
+
+def _on_host(parts: list["torch.Tensor"]) -> np.ndarray:
+    import torch
+
+    return torch.cat(parts).cpu().numpy() if parts else np.empty((0, 0))
+
+
+def _read_ahead(batches: Iterator[ImageBatch], count: int) -> Iterator[ImageBatch]:
+    """Run an iterator in a thread, up to ``count`` items ahead of its reader."""
+    queue: Queue[ImageBatch | BaseException | None] = Queue(count)
+    stopped = False
+
+    def fill() -> None:
+        try:
+            for batch in batches:
+                queue.put(batch)
+                if stopped:
+                    return
+            queue.put(None)
+        except BaseException as error:
+            queue.put(error)
+
+    thread = Thread(target=fill, name="image loader", daemon=True)
+    thread.start()
+    try:
+        while (item := queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped = True
+        while thread.is_alive():
+            while not queue.empty():
+                queue.get_nowait()  # a reader that gives up must not leave it waiting
+            thread.join(0.01)
