@@ -5,12 +5,12 @@ A table is one Parquet file. Its schema's metadata holds, as JSON under the key
 (``fingerprint``) and what else its step wants remembered (``encoder`` …), so that a file
 found alone explains itself, and "is this done already?" costs one read of a footer.
 
-Vectors are stored as ``fixed_size_binary`` of little-endian float16: Parquet reads that
-nine times faster than a list of half floats (``benchmarks/tables.py``). Nobody needs to
-know: :func:`embedding_matrix` and :func:`to_polars` give plain arrays.
+Vectors are stored as ``fixed_size_binary`` of little-endian float16, which is written and
+read four to eight times faster than a list of half floats, checksums included, and twenty
+times faster than such a list by pyarrow's defaults (``benchmarks/tables.py``). Nobody
+needs to know: :func:`embedding_matrix` and :func:`to_polars` give plain arrays.
 """
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -251,15 +251,15 @@ def write_table(
     table = checked_table(kind, table, path).replace_schema_metadata(
         {METADATA_KEY: text.encode()}
     )
-    buffer = io.BytesIO()
+    sink = pa.BufferOutputStream()  # twice as fast as io.BytesIO
     pq.write_table(
         table.combine_chunks(),  # chunks end pages, and so would change the bytes
-        buffer,
+        sink,
         compression={n: "NONE" if n == EMBEDDING else "ZSTD" for n in table.column_names},
         use_dictionary=[n for n in table.column_names if n != EMBEDDING],
         write_page_checksum=True,
     )
-    storage.write(path, buffer.getbuffer())
+    storage.write(path, memoryview(sink.getvalue()))
 
 
 def read_table(
@@ -273,7 +273,9 @@ def read_table(
         UnknownNameError: It has no column of that name.
     """
     with storage.open_reader(path) as file, _translated(storage, path):
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        # Arrow reads a local file in half the time when it opens that itself.
+        source = storage.local_path(path) or file
+        parquet = pq.ParquetFile(source, page_checksum_verification=True)
         _check_kind(kind, _about(parquet), f"{storage.url}/{path}")
         _check_schema(kind, parquet.schema_arrow, f"{storage.url}/{path}")
         names = parquet.schema_arrow.names

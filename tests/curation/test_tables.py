@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
 from curation.errors import NotFoundError, TableError, UnknownNameError
-from curation.storage import MemoryStorage
+from curation.storage import LocalStorage, MemoryStorage, Storage
 from curation.tables import (
     CATALOG,
     DUPLICATES,
@@ -69,15 +70,16 @@ def with_vectors(vectors: np.ndarray, valid: np.ndarray) -> pa.Table:
     return table.append_column(EMBEDDING, embedding_column(vectors, valid))
 
 
-@pytest.fixture
-def storage() -> MemoryStorage:
-    return MemoryStorage()
+@pytest.fixture(params=["memory", "local"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Give a storage that Arrow reads through Python, and one that it reads itself."""
+    return MemoryStorage() if request.param == "memory" else LocalStorage(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("num_rows", [0, 1, 5])
 def test_every_kind_comes_back_as_it_was_written(
-    storage: MemoryStorage, kind: TableKind, num_rows: int
+    storage: Storage, kind: TableKind, num_rows: int
 ) -> None:
     table = filled(kind, num_rows)
     write_table(storage, "t", kind, table, fingerprint="f")
@@ -92,13 +94,13 @@ def test_every_kind_has_a_name_of_its_own() -> None:
 
 
 def test_other_programs_read_a_table_and_what_it_says_of_itself(
-    storage: MemoryStorage,
+    storage: Storage,
 ) -> None:
     table = filled(SELECTION)
     write_table(storage, "t", SELECTION, table, fingerprint="f", recipe="demo")
-    frame = pl.read_parquet(storage.open_reader("t"))
+    frame = pl.read_parquet(io.BytesIO(storage.read("t")))
     assert frame.to_dicts() == table.to_pylist()
-    metadata = pq.read_schema(storage.open_reader("t")).metadata
+    metadata = pq.read_schema(io.BytesIO(storage.read("t"))).metadata
     assert json.loads(metadata[b"curation"]) == {
         "table": "selection",
         "version": 1,
@@ -107,7 +109,7 @@ def test_other_programs_read_a_table_and_what_it_says_of_itself(
     }
 
 
-def test_a_table_says_of_itself_what_its_step_told_it(storage: MemoryStorage) -> None:
+def test_a_table_says_of_itself_what_its_step_told_it(storage: Storage) -> None:
     about = {"encoder": {"model": "m", "dim": 4}, "rows": 5}
     write_table(storage, "t", SCORES, filled(SCORES), fingerprint="abc", **about)
     assert read_about(storage, "t") == about | {
@@ -118,7 +120,7 @@ def test_a_table_says_of_itself_what_its_step_told_it(storage: MemoryStorage) ->
     }
 
 
-def test_the_same_table_gives_the_same_bytes(storage: MemoryStorage) -> None:
+def test_the_same_table_gives_the_same_bytes(storage: Storage) -> None:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((3000, 32)).astype(np.float16)
     table = with_vectors(rows, rng.random(3000) < 0.9)
@@ -134,7 +136,7 @@ def test_the_same_table_gives_the_same_bytes(storage: MemoryStorage) -> None:
 
 
 def test_columns_may_come_in_any_order_and_are_kept_in_the_kinds(
-    storage: MemoryStorage,
+    storage: Storage,
 ) -> None:
     table = filled(DUPLICATES)
     turned = table.select(table.column_names[::-1])
@@ -142,7 +144,7 @@ def test_columns_may_come_in_any_order_and_are_kept_in_the_kinds(
     assert read_table(storage, "t", DUPLICATES).column_names == table.column_names
 
 
-def test_some_columns_can_be_read_alone(storage: MemoryStorage) -> None:
+def test_some_columns_can_be_read_alone(storage: Storage) -> None:
     write_table(storage, "t", CATALOG, filled(CATALOG), fingerprint="f")
     table = read_table(storage, "t", CATALOG, ["size", "key"])
     assert sorted(table.column_names) == ["key", "size"]
@@ -151,7 +153,7 @@ def test_some_columns_can_be_read_alone(storage: MemoryStorage) -> None:
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(
-    storage: MemoryStorage,
+    storage: Storage,
 ) -> None:
     write_table(storage, "t", SCORES, filled(SCORES), fingerprint="f")
     with pytest.raises(UnknownNameError, match=r"column of t 'kye'; did you mean key\?"):
@@ -159,27 +161,27 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_missing_column_is_named(storage: MemoryStorage, kind: TableKind) -> None:
+def test_a_missing_column_is_named(storage: Storage, kind: TableKind) -> None:
     for field in kind.columns:
         table = filled(kind).drop_columns([field.name])
         with pytest.raises(TableError, match=f"needs a column {field.name}"):
             write_table(storage, "t", kind, table, fingerprint="f")
-    assert not storage.files
+    assert not storage.list_files()
 
 
-def test_a_column_of_another_type_is_named(storage: MemoryStorage) -> None:
+def test_a_column_of_another_type_is_named(storage: Storage) -> None:
     table = filled(SELECTION).set_column(1, "kept", pa.array([1] * 5))
     with pytest.raises(TableError, match=r"t: column kept .* is bool; found int64"):
         write_table(storage, "t", SELECTION, table, fingerprint="f")
 
 
-def test_nulls_are_refused_where_there_may_be_none(storage: MemoryStorage) -> None:
+def test_nulls_are_refused_where_there_may_be_none(storage: Storage) -> None:
     table = filled(SELECTION).set_column(0, "key", pa.array(["a", None, "c", None, "e"]))
     with pytest.raises(TableError, match=r"column key .* no nulls; found 2 in 5 rows"):
         write_table(storage, "t", SELECTION, table, fingerprint="f")
 
 
-def test_further_columns_are_those_that_the_kind_allows(storage: MemoryStorage) -> None:
+def test_further_columns_are_those_that_the_kind_allows(storage: Storage) -> None:
     def extended(kind: TableKind, extra: pa.Array) -> None:
         table = filled(kind).append_column("extra", extra)
         write_table(storage, "t", kind, table, fingerprint="f")
@@ -194,14 +196,14 @@ def test_further_columns_are_those_that_the_kind_allows(storage: MemoryStorage) 
     assert read_table(storage, "t", FILTERED)["extra"].to_pylist() == ["x"] * 5
 
 
-def test_a_file_that_is_not_there_is_not_found(storage: MemoryStorage) -> None:
+def test_a_file_that_is_not_there_is_not_found(storage: Storage) -> None:
     with pytest.raises(NotFoundError):
         read_table(storage, "none", SCORES)
     with pytest.raises(NotFoundError):
         read_about(storage, "none")
 
 
-def test_a_table_of_another_kind_or_version_is_refused(storage: MemoryStorage) -> None:
+def test_a_table_of_another_kind_or_version_is_refused(storage: Storage) -> None:
     write_table(storage, "t", SCORES, filled(SCORES), fingerprint="f")
     with pytest.raises(TableError, match=r"expected a filtered table .* found scores of"):
         read_table(storage, "t", FILTERED)
@@ -212,7 +214,7 @@ def test_a_table_of_another_kind_or_version_is_refused(storage: MemoryStorage) -
 
 @pytest.mark.parametrize("metadata", [None, {"curation": "[1]"}, {"pandas": "{}"}])
 def test_another_programs_table_is_refused(
-    storage: MemoryStorage, metadata: dict[str, str] | None
+    storage: Storage, metadata: dict[str, str] | None
 ) -> None:
     buffer = io.BytesIO()
     pq.write_table(filled(SCORES).replace_schema_metadata(metadata), buffer)
@@ -223,17 +225,17 @@ def test_another_programs_table_is_refused(
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1PAR1", b"<html>" * 100, b"\0" * 4096])
-def test_what_is_no_parquet_is_refused(storage: MemoryStorage, data: bytes) -> None:
+def test_what_is_no_parquet_is_refused(storage: Storage, data: bytes) -> None:
     storage.write("t", data)
     for read in (
         lambda: read_table(storage, "t", SCORES),
         lambda: read_about(storage, "t"),
     ):
-        with pytest.raises(TableError, match=r"memory/t: not a table .* delete it"):
+        with pytest.raises(TableError, match=r"/t: not a table .* delete it"):
             read()
 
 
-def test_a_table_cut_anywhere_is_refused(storage: MemoryStorage) -> None:
+def test_a_table_cut_anywhere_is_refused(storage: Storage) -> None:
     write_table(storage, "t", CATALOG, filled(CATALOG, 50), fingerprint="f")
     whole = storage.read("t")
     for stop in range(0, len(whole), 61):
@@ -242,7 +244,7 @@ def test_a_table_cut_anywhere_is_refused(storage: MemoryStorage) -> None:
             read_table(storage, "cut", CATALOG)
 
 
-def test_a_changed_byte_is_noticed_or_harmless(storage: MemoryStorage) -> None:
+def test_a_changed_byte_is_noticed_or_harmless(storage: Storage) -> None:
     write_table(storage, "t", CATALOG, filled(CATALOG, 50), fingerprint="f")
     whole = storage.read("t")
     expected = read_table(storage, "t", CATALOG)
