@@ -31,6 +31,8 @@ def _from_recipe_folder(location: str, info: ValidationInfo) -> str:
 Location = Annotated[str, Field(min_length=1), AfterValidator(_from_recipe_folder)]
 """A local path or an ``s3://`` URL."""
 
+Positive = Annotated[int, Field(gt=0)]
+
 
 class Settings(pydantic.BaseModel):
     """A part of the recipe: unknown keys are errors, values never change."""
@@ -89,9 +91,9 @@ class MachineSettings(Settings):
 
     device: Literal["cuda", "cpu", "auto"] = "cuda"
     """``auto`` falls back to the CPU where there is no GPU; ``cuda`` is an error there."""
-    batch_size: int | Literal["auto"] = "auto"
+    batch_size: Positive | Literal["auto"] = "auto"
     """Images per forward pass."""
-    workers: int | Literal["auto"] = "auto"
+    workers: Positive | Literal["auto"] = "auto"
     """Processes that embed side by side: one per GPU, or one per core on a CPU."""
     shards_per_run: int = Field(default=50, gt=0, le=1000)
     """Shards that one Dagster run takes, with the model loaded once."""
@@ -123,39 +125,95 @@ def load_recipe(path: str | Path) -> Recipe:
 
     Raises:
         NotFoundError: There is no such file.
-        InputError: It is no YAML, or a setting is missing, unknown or out of range. The
-            message has the file, the line, the key path, and what to write instead.
+        InputError: It is no YAML, says something twice, or a setting is missing, unknown
+            or out of range. The message has, for every mistake, the file, the line, the
+            key path, and what to write instead.
     """
     file = Path(path).absolute()
     if not file.is_file():
         raise NotFoundError(
             f"{file}: there is no such recipe; copy recipe.yaml and edit it"
         )
-    text = file.read_text(encoding="utf-8")
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: not YAML: {error}") from error
+    node, values = _parsed(file)
     if not isinstance(values, dict):
-        raise InputError(f"{file}: expected settings such as 'source: …', found {values!r}")
+        raise InputError(
+            f"{file}:1: expected settings such as 'source: …', found {values!r}"
+        )
     try:
         return Recipe.model_validate(values, context={"folder": file.parent})
     except pydantic.ValidationError as error:
-        lines = [_explained(detail, file, node) for detail in error.errors()]
-        raise InputError("\n".join(lines)) from error
+        raise InputError(_all_mistakes(error, file, node)) from error
 
 
-def _explained(detail: Any, file: Path, node: yaml.Node | None) -> str:
-    """Put one pydantic error into the words of this project."""
-    loc = detail["loc"]
-    where = f"{file}:{_line(loc, node)}: {'.'.join(map(str, loc))}"
-    if detail["type"] == "extra_forbidden":
+def _parsed(file: Path) -> tuple[yaml.Node | None, Any]:
+    """Read YAML as nodes, which know their lines, and as values."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 text: {error}; save it as UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = mark.line + 1 if mark else 1
+        raise InputError(f"{file}:{line}: not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: not YAML: {error}") from error
+    _check_keys_differ(node, file, ())
+    return node, values
+
+
+def _check_keys_differ(node: yaml.Node | None, file: Path, path: tuple[str, ...]) -> None:
+    """Refuse a key that is there twice: YAML would silently take the last."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines:
+            raise InputError(
+                f"{file}:{line}: {'.'.join([*path, name])}: this setting is on line "
+                f"{lines[name]} already; keep one of them"
+            )
+        lines[name] = line
+        _check_keys_differ(value, file, (*path, name))
+
+
+def _all_mistakes(
+    error: pydantic.ValidationError, file: Path, node: yaml.Node | None
+) -> str:
+    """Put pydantic's errors into the words of this project, in the order of the file."""
+    mistakes: dict[tuple[int, str, str], list[str]] = {}
+    for detail in error.errors():
+        text, found = _explained(detail)
+        line, path = _place(detail["loc"], detail["type"], node)
+        mistakes.setdefault((line, path, found), []).append(text)
+    return "\n".join(
+        f"{file}:{line}: {path}: {', or '.join(texts)}{found}"
+        for (line, path, found), texts in sorted(mistakes.items())
+    )
+
+
+def _explained(detail: Any) -> tuple[str, str]:
+    """Say what is wrong and what to write, and what was found if that helps."""
+    kind, loc = detail["type"], detail["loc"]
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _settings_at(loc[:-1])
-        return f"{where}: {UnknownNameError.among('setting', str(loc[-1]), known)}"
-    if detail["type"] == "missing":
-        return f"{where}: this setting is required and has no default"
-    return f"{where}: {detail['msg']}; found {detail['input']!r}"
+        return str(UnknownNameError.among("setting", str(loc[-1]), known)), ""
+    if kind == "missing":
+        return "this setting is required and has no default", ""
+    text = _WHAT_TO_WRITE.get(kind) or detail["msg"].replace("Input", "this")
+    return text, f"; found {detail['input']!r}"
+
+
+_WHAT_TO_WRITE = {
+    "model_type": "expected settings, each on a line of its own below it, indented",
+    "dataclass_type": "expected settings, each on a line of its own below it, indented",
+    "dict_type": "expected names with settings, each on a line of its own below it",
+    "tuple_type": "expected a list such as [a, b]",
+    "string_type": "expected text; put it in quotes",
+}
+"""What pydantic says in the words of Python, in the words of a recipe."""
 
 
 def _settings_at(loc: tuple[int | str, ...]) -> list[str]:
@@ -167,14 +225,33 @@ def _settings_at(loc: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _line(loc: tuple[int | str, ...], node: yaml.Node | None) -> int:
-    """Find the line of the deepest part of a key path that the file has."""
-    line = 1
+def _place(
+    loc: tuple[int | str, ...], kind: str, node: yaml.Node | None
+) -> tuple[int, str]:
+    """Find the line and the key path of a mistake.
+
+    Parts of ``loc`` that the file hasn't are the alternatives of a type, which are none
+    of the user's business, or the setting that is missing.
+    """
+    line, path = 1, []
     for part in loc:
-        if not isinstance(node, yaml.MappingNode):
+        found = _child(node, part)
+        if found is None:
             break
-        found = [(k, v) for k, v in node.value if k.value == part]
-        if not found:
-            break
-        line, node = found[0][0].start_mark.line + 1, found[0][1]
-    return line
+        line, node = found
+        path.append(str(part))
+    if kind == "missing":
+        path.append(str(loc[-1]))
+    return line, ".".join(path)
+
+
+def _child(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | None:
+    """Find one part of a key path in a YAML node: the line it is on, and its value."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return key.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+        value = node.value[part]
+        return value.start_mark.line + 1, value
+    return None
