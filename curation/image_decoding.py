@@ -101,11 +101,15 @@ def decode_image(data: bytes, header: ImageHeader) -> np.ndarray:
         DataError: It can't be decoded; the message is Pillow's reason.
     """
     if header.codec == "nvimgcodec":
-        decoder, parameters = _decoder()
-        image = decoder.decode(data, params=parameters)
+        image = _decoded(data)
         if image is not None:
             return np.asarray(image)
     return decode_with_pillow(data)
+
+
+def decodes(data: bytes) -> bool:
+    """Tell whether nvImageCodec decodes an image, whose header it could read."""
+    return _decoded(data) is not None
 
 
 def decode_with_pillow(data: bytes) -> np.ndarray:
@@ -184,6 +188,11 @@ def _nvimgcodec() -> Any:
             "brings it, or use the image loader 'pillow'"
         ) from error
     return nvimgcodec
+
+
+def _decoded(data: bytes) -> Any:
+    decoder, parameters = _decoder()
+    return decoder.decode(data, params=parameters)
 
 
 @lru_cache(maxsize=1)
