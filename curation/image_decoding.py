@@ -18,6 +18,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,13 +182,12 @@ def _nvimgcodec() -> Any:
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     try:
-        from nvidia import nvimgcodec
+        return import_module("nvidia.nvimgcodec")
     except ImportError as error:
         raise InputError(
             "nvidia-nvimgcodec can't be imported; install nvidia-dali-cuda120, which "
             "brings it, or use the image loader 'pillow'"
         ) from error
-    return nvimgcodec
 
 
 def _decoded(data: bytes) -> Any:

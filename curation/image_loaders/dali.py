@@ -22,6 +22,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -198,11 +199,13 @@ class DaliImageLoader(ImageLoader):
                 f"DALI can't build its pipeline for {self.settings} and {self.dali}: "
                 f"{error}"
             ) from error
+        log.info("built a DALI pipeline on %s", self.settings.device)
         return pipeline
 
     def _run(self, part: Sequence[_Sifted]) -> tuple["torch.Tensor", "torch.Tensor"]:
         """Decode and resize images of one run; the results are copies."""
         import torch
+        from torch.utils.dlpack import from_dlpack
 
         regions = [region(self.transform, item.header) for item in part]
         inputs = {
@@ -214,7 +217,7 @@ class DaliImageLoader(ImageLoader):
         if self.settings.device == "cpu":
             pixels, thumbnails = (torch.from_numpy(out.as_array()) for out in outputs)
         else:
-            pixels, thumbnails = (torch.from_dlpack(out.as_tensor()) for out in outputs)
+            pixels, thumbnails = (from_dlpack(out.as_tensor()) for out in outputs)
         return pixels, thumbnails
 
 
@@ -270,12 +273,10 @@ def build_pipeline(
     Inputs are ``encoded`` and the fields of :class:`Region`; outputs are pixels and
     thumbnails, ``(N, rows, columns, 3)`` uint8 on the device.
     """
-    import nvidia.dali
-
-    fn: Any = nvidia.dali.fn  # its functions are made at run time
-    types: Any = nvidia.dali.types
+    toolkit = _toolkit()
+    fn, types = toolkit.fn, toolkit.types
     on_gpu = settings.device != "cpu"
-    pipeline: Any = nvidia.dali.Pipeline(
+    pipeline = toolkit.Pipeline(
         batch_size=settings.batch_size,
         num_threads=dali.num_threads or len(os.sched_getaffinity(0)),
         device_id=_device_id(settings.device) if on_gpu else None,
@@ -329,6 +330,16 @@ def build_pipeline(
         thumbnail = fn.resize(squashed, size=(side, side), **triangle)
         pipeline.set_outputs(window, thumbnail)
     return pipeline
+
+
+def _toolkit() -> Any:
+    try:
+        return import_module("nvidia.dali")
+    except ImportError as error:
+        raise InputError(
+            f"DALI can't be imported ({error}); install nvidia-dali-cuda120, or use the "
+            "image loader 'nvimgcodec' or 'pillow'"
+        ) from error
 
 
 def _gpu_decoding(dali: DaliSettings) -> dict[str, Any]:
