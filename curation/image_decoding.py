@@ -18,6 +18,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,11 +102,15 @@ def decode_image(data: bytes, header: ImageHeader) -> np.ndarray:
         DataError: It can't be decoded; the message is Pillow's reason.
     """
     if header.codec == "nvimgcodec":
-        decoder, parameters = _decoder()
-        image = decoder.decode(data, params=parameters)
+        image = _decoded(data)
         if image is not None:
             return np.asarray(image)
     return decode_with_pillow(data)
+
+
+def decodes(data: bytes) -> bool:
+    """Tell whether nvImageCodec decodes an image, whose header it could read."""
+    return _decoded(data) is not None
 
 
 def decode_with_pillow(data: bytes) -> np.ndarray:
@@ -177,13 +182,17 @@ def _nvimgcodec() -> Any:
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     try:
-        from nvidia import nvimgcodec
+        return import_module("nvidia.nvimgcodec")
     except ImportError as error:
         raise InputError(
             "nvidia-nvimgcodec can't be imported; install nvidia-dali-cuda120, which "
             "brings it, or use the image loader 'pillow'"
         ) from error
-    return nvimgcodec
+
+
+def _decoded(data: bytes) -> Any:
+    decoder, parameters = _decoder()
+    return decoder.decode(data, params=parameters)
 
 
 @lru_cache(maxsize=1)

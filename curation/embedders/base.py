@@ -45,6 +45,10 @@ class Embedder(ABC):
         """Where the model is, and pixels are wanted: ``cpu``, ``cuda`` or ``cuda:N``."""
 
     @abstractmethod
+    def on(self, device: str) -> "Embedder":
+        """Make the same embedder for another device, with nothing loaded."""
+
+    @abstractmethod
     def encoder(self) -> dict[str, Json]:
         """Say all that decides what the vectors are: model, weights' hash, transform …
 

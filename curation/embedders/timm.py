@@ -1,7 +1,7 @@
 """Any timm model as an embedder, with weights from wherever they are."""
 
 import logging
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,6 +76,9 @@ class TimmEmbedder(Embedder):
             model = self._create(pretrained=False).eval()
             output = self._pooled(model, pixels.to("meta").permute(0, 3, 1, 2))
         return _checked_dim(self.model, output)
+
+    def on(self, device: str) -> "TimmEmbedder":
+        return replace(self, device=device)
 
     def encoder(self) -> dict[str, Json]:
         return {

@@ -8,6 +8,7 @@ from curation.image_loaders.base import (
     LoadedImage,
     LoaderSettings,
 )
+from curation.image_loaders.dali import DaliImageLoader
 from curation.image_loaders.nvimgcodec import NvimgcodecImageLoader
 from curation.image_loaders.pillow import PillowImageLoader
 from curation.image_transform import ImageTransform
@@ -23,7 +24,8 @@ __all__ = [
 ]
 
 IMAGE_LOADERS: dict[str, type[ImageLoader]] = {
-    loader.name: loader for loader in (NvimgcodecImageLoader, PillowImageLoader)
+    loader.name: loader
+    for loader in (DaliImageLoader, NvimgcodecImageLoader, PillowImageLoader)
 }
 
 

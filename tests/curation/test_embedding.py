@@ -39,6 +39,9 @@ class ColourEmbedder(Embedder):
     dim = 192
     device = "cpu"
 
+    def on(self, device: str) -> "ColourEmbedder":
+        return ColourEmbedder()
+
     def encoder(self) -> dict[str, Json]:
         return {"kind": "colours"}
 
