@@ -91,10 +91,16 @@ class MachineSettings(Settings):
 
     device: Literal["cuda", "cpu", "auto"] = "cuda"
     """``auto`` falls back to the CPU where there is no GPU; ``cuda`` is an error there."""
-    batch_size: Positive | Literal["auto"] = "auto"
+    workers: int | None = Field(default=None, gt=0)
+    """Processes that embed side by side; by default one per free GPU, or per core."""
+    share_gpus: bool = False
+    """Use GPUs that other runs use too."""
+    image_loader: Literal["auto", "dali", "nvimgcodec", "pillow"] = "auto"
+    """What decodes: ``auto`` is DALI on a GPU and its decoder, nvImageCodec, on a CPU."""
+    batch_size: int = Field(default=64, gt=0)
     """Images per forward pass."""
-    workers: Positive | Literal["auto"] = "auto"
-    """Processes that embed side by side: one per GPU, or one per core on a CPU."""
+    compile: bool = False
+    """Run the model through torch.compile: worth it from some ten thousand images on."""
     shards_per_run: int = Field(default=50, gt=0, le=1000)
     """Shards that one Dagster run takes, with the model loaded once."""
 

@@ -1,0 +1,1 @@
+"""The recipe's classifiers as a Dagster resource."""
