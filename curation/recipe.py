@@ -31,6 +31,22 @@ def _from_recipe_folder(location: str, info: ValidationInfo) -> str:
 Location = Annotated[str, Field(min_length=1), AfterValidator(_from_recipe_folder)]
 """A local path or an ``s3://`` URL."""
 
+
+def _weights_from_recipe_folder(
+    classifiers: dict[str, dict[str, Any]], info: ValidationInfo
+) -> dict[str, dict[str, Any]]:
+    """Make the paths of weights' files absolute; leave other sources of weights alone."""
+    return {
+        column: {
+            name: _from_recipe_folder(value, info)
+            if name.endswith("weights") and Path(str(value)).suffix
+            else value
+            for name, value in settings.items()
+        }
+        for column, settings in classifiers.items()
+    }
+
+
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -118,7 +134,9 @@ class Recipe(Settings):
     """How to reach ``s3://``: ``endpoint_url``, ``region``, ``profile``, ``anonymous``."""
     encoder: EncoderSettings = EncoderSettings()
     images: ImageSettings = ImageSettings()
-    classifiers: dict[str, dict[str, Any]] = {}
+    classifiers: Annotated[
+        dict[str, dict[str, Any]], AfterValidator(_weights_from_recipe_folder)
+    ] = {}
     """Column name to settings: ``type`` (by default the name) and what that type takes."""
     duplicates: DuplicateSettings = DuplicateSettings()
     filter: str = "true"

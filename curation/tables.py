@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 METADATA_KEY = b"curation"
 EMBEDDING = "image_embedding"
+TEXT_EMBEDDING = "text_embedding"
+_VECTORS = (EMBEDDING, TEXT_EMBEDDING)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,15 @@ rotation. ``sharpness``, ``brightness`` and ``entropy`` are those of
 ``curation/image_facts.py``. ``metadata`` is the text of the ``.json`` component.
 ``image_embedding`` (float16, unit length) is null where the image could not be decoded.
 """
+
+CAPTIONS = TableKind(
+    "caption_embeddings",
+    1,
+    (_required("key", pa.string()),),
+    open_columns=True,  # the vectors, whose type has the dimension in it
+)
+"""One row per row of the embeddings table, in its order: ``text_embedding`` (float16, unit
+length) of the caption, null where there is none."""
 
 SCORES = TableKind("scores", 1, (_required("key", pa.string()),), open_type=pa.float32())
 """One row per row of the embeddings table, one column per classifier; null, no vector."""
@@ -255,8 +266,8 @@ def write_table(
     pq.write_table(
         table.combine_chunks(),  # chunks end pages, and so would change the bytes
         sink,
-        compression={n: "NONE" if n == EMBEDDING else "ZSTD" for n in table.column_names},
-        use_dictionary=[n for n in table.column_names if n != EMBEDDING],
+        compression={n: "NONE" if n in _VECTORS else "ZSTD" for n in table.column_names},
+        use_dictionary=[n for n in table.column_names if n not in _VECTORS],
         write_page_checksum=True,
     )
     storage.write(path, memoryview(sink.getvalue()))
@@ -301,6 +312,22 @@ def read_about(storage: Storage, path: str) -> dict[str, Any]:
         parquet = pq.ParquetFile(file)
         about = _about(parquet)
         return about | {"num_rows": parquet.metadata.num_rows} if about else {}
+
+
+def table_about(table: pa.Table) -> dict[str, Any]:
+    """Give what a table in memory says of itself: read from a file, or just made.
+
+    Returns:
+        As :func:`read_about`, without ``num_rows``; empty if it says nothing.
+    """
+    about = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    return about if isinstance(about, dict) else {}
+
+
+def with_about(table: pa.Table, **about: Any) -> pa.Table:
+    """Make the table say JSON values of itself, to be passed on to :func:`write_table`."""
+    text = json.dumps(table_about(table) | about, sort_keys=True)
+    return table.replace_schema_metadata({METADATA_KEY: text.encode()})
 
 
 def checked_table(kind: TableKind, table: pa.Table, where: str) -> pa.Table:

@@ -1,0 +1,103 @@
+"""A linear probe: one label that people gave to some samples, told of all the others."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from curation.classifiers.base import Classifier, EncoderNeed
+from curation.errors import DataError, NotFoundError
+from curation.fingerprint import Json, file_sha256
+
+if TYPE_CHECKING:
+    import torch
+
+METADATA_KEY = "curation"
+"""Under which the safetensors metadata says, in JSON, what the probe is."""
+FORMAT = "linear probe 1"
+"""What it says under ``format``."""
+
+
+@dataclass(frozen=True)
+class LinearProbe(Classifier):
+    """The calibrated probability of a label, by logistic regression on embeddings.
+
+    ``curation/probe_training.py`` makes the file: safetensors with ``weight (dim,)`` and
+    ``bias (1,)`` float32, and in its metadata the encoder that it was trained on, how good
+    it is, and the keys that it was trained with.
+    """
+
+    name: ClassVar[str] = "linear_probe"
+    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    higher_is_better: ClassVar[bool] = True
+
+    weights: str = ""
+    """The probe's file."""
+
+    @property
+    def needs(self) -> EncoderNeed:
+        encoder = self.record["encoder"]
+        return EncoderNeed(dim=int(encoder["dim"]), encoder=encoder)
+
+    def weights_sha256(self) -> Json:
+        return file_sha256(self._file)
+
+    @cached_property
+    def record(self) -> Mapping[str, Any]:
+        """What the file says of itself.
+
+        ``encoder``, ``metrics``, ``settings`` and ``keys`` (by label, by shard).
+
+        Raises:
+            NotFoundError: There is no such file.
+            DataError: It is no probe.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self._file, framework="numpy") as file:
+                metadata = file.metadata() or {}
+        except SafetensorError as error:
+            raise DataError(f"{self._file}: not a safetensors file: {error}") from error
+        record = json.loads(metadata.get(METADATA_KEY, "{}"))
+        if record.get("format") != FORMAT:
+            raise DataError(
+                f"{self._file}: expected a {FORMAT}; found "
+                f"{record.get('format', 'another kind of file')}; train one with "
+                "`curate train-probe`"
+            )
+        return dict(record)
+
+    def score_block(
+        self, rows: "torch.Tensor", _captions: "torch.Tensor | None" = None
+    ) -> "torch.Tensor":
+        weight, bias = self._line
+        return (rows @ weight + bias).sigmoid_()
+
+    @property
+    def _file(self) -> Path:
+        file = Path(self.weights)
+        if not file.is_file():
+            raise NotFoundError(
+                f"weights: {self.weights or 'nothing'}: there is no such probe; train it "
+                "with `curate train-probe`, or name its file"
+            )
+        return file
+
+    @cached_property
+    def _line(self) -> "tuple[torch.Tensor, float]":
+        import torch
+        from safetensors.numpy import load_file
+
+        dim = self.needs.dim
+        tensors: dict[str, np.ndarray] = load_file(self._file)
+        shapes = {name: array.shape for name, array in tensors.items()}
+        if shapes != {"weight": (dim,), "bias": (1,)}:
+            raise DataError(
+                f"{self._file}: expected weight ({dim},) and bias (1,); found {shapes}"
+            )
+        return torch.from_numpy(tensors["weight"]), float(tensors["bias"][0])

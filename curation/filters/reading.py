@@ -1,0 +1,392 @@
+"""What kind every part of an expression is of, and how Polars computes it."""
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from curation.errors import InputError, UnknownNameError
+from curation.filters.base import Function, Kind, Schema
+from curation.filters.syntax import (
+    called_name,
+    check_count,
+    field_path,
+    is_field,
+    is_null,
+    kind_of,
+    shown,
+    written_value,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CUTS = ("top_fraction", "bottom_fraction", "percentile")
+"""Functions whose value depends on all samples."""
+
+
+_READ_AS: dict[str, Kind] = {"number": "number", "text": "text"}
+
+
+OTHER_CALLS = {
+    "default": "default(x, value): x, or the value where x is missing",
+    "number": "number(x): x read as a number; missing where it is none",
+    "text": "text(x): x read as a text",
+    "top_fraction": "top_fraction(x, 0.3): x is among the highest 0.3 of all samples",
+    "bottom_fraction": "bottom_fraction(x, 0.3): x is among the lowest 0.3 of all samples",
+    "percentile": "percentile(x, 70): the number that 70 % of all samples' x are below",
+}
+"""Calls whose kind depends on their arguments, or their value on all samples."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A number that must be found in all samples before a sample can be judged."""
+
+    name: str
+    """One of ``CUTS``."""
+    argument: str
+    """The numeric expression whose values count, in normal form."""
+    share: float
+    """The fraction, in (0, 1], or the percentile, in [0, 100]."""
+
+    @property
+    def text(self) -> str:
+        """The call in normal form, which is its name among bound cuts."""
+        return f"{self.name}({self.argument}, {self.share!r})"
+
+
+def cut_of(node: ast.AST) -> Cut:
+    """Read the call of one of ``CUTS``.
+
+    Raises:
+        InputError: Its arguments are none that such a call takes.
+    """
+    assert isinstance(node, ast.Call)
+    check_count(node, 2, 2)
+    if any(called_name(part) in CUTS for part in ast.walk(node.args[0])):
+        raise InputError(f"{shown(node)}: no such call can be inside another")
+    share, name = written_value(node.args[1]), called_name(node)
+    most = 100 if name == "percentile" else 1
+    if kind_of(share) != "number" or not 0 <= share <= most or (share == 0 and most == 1):
+        raise InputError(
+            f"{shown(node)}: expected "
+            + ("a number from 0 to 100" if most == 100 else "a fraction above 0, up to 1")
+        )
+    return Cut(name, shown(node.args[0]), float(share))
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of an expression whose kind is known."""
+
+    kind: Kind | None
+    """None for ``null``, which is of every kind."""
+    build: "Callable[[], pl.Expr]"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads parts of one expression."""
+
+    schema: Schema
+    """The columns that there are."""
+    functions: Mapping[str, Function]
+    """The functions that there are, each name called being one of them."""
+    bound: Mapping[str, float | None]
+    """Values of cuts, by their text."""
+
+    def read(self, node: ast.expr, wanted: Kind | None = None) -> Term:
+        """Read a part.
+
+        Args:
+            node: The part.
+            wanted: The kind that it must have; None if any will do.
+        """
+        readers: dict[type[ast.expr], Callable[[Any, Kind | None], Term]] = {
+            ast.Constant: self._constant,
+            ast.Name: self._name,
+            ast.Attribute: self._field,
+            ast.Subscript: self._field,
+            ast.BoolOp: self._and_or,
+            ast.UnaryOp: self._unary,
+            ast.BinOp: self._arithmetic,
+            ast.Compare: self._comparison,
+            ast.Call: self._call,
+        }
+        if type(node) not in readers:
+            raise InputError(f"{shown(node)}: a list belongs to the right of 'in'")
+        term = readers[type(node)](node, wanted)
+        if wanted is not None and term.kind is not None and term.kind != wanted:
+            raise InputError(_other_kind(node, term.kind, wanted))
+        return term
+
+    def _constant(self, node: ast.Constant, _wanted: Kind | None) -> Term:
+        value: Any = node.value
+        if value is None:
+            return Term(None, lambda: _literal(None))
+        if isinstance(value, bool):
+            return Term("flag", lambda: _literal(value))
+        if isinstance(value, str):
+            return Term("text", lambda: _literal(value))
+        number = float(value)
+        return Term("number", lambda: _literal(number))
+
+    def _name(self, node: ast.Name, _wanted: Kind | None) -> Term:
+        import polars as pl
+
+        if node.id not in self.schema:
+            raise UnknownNameError.among("column", node.id, self.schema)
+        kind = self.schema[node.id]
+        if kind == "json":
+            raise InputError(f"{node.id} is JSON: name a field of it, as {node.id}.field")
+        column = pl.col(node.id)
+        return Term(kind, (lambda: _finite(column)) if kind == "number" else lambda: column)
+
+    def _field(self, node: ast.expr, wanted: Kind | None) -> Term:
+        root, path = field_path(node)
+        if root not in self.schema:
+            raise UnknownNameError.among("column", root, self.schema)
+        if self.schema[root] != "json":
+            raise InputError(f"{shown(node)}: {root} is a {self.schema[root]}, no JSON")
+        if wanted is None:
+            raise InputError(
+                f"the kind of {shown(node)} can't be told from its use; write "
+                f"number({shown(node)}) or text({shown(node)})"
+            )
+        return Term(wanted, lambda: _json_field(root, path, wanted))
+
+    def _and_or(self, node: ast.BoolOp, _wanted: Kind | None) -> Term:
+        terms = [self.read(value, "flag") for value in node.values]
+        if isinstance(node.op, ast.And):
+            return Term("flag", lambda: _all_of([_as_flag(term) for term in terms]))
+        return Term("flag", lambda: _any_of([_as_flag(term) for term in terms]))
+
+    def _unary(self, node: ast.UnaryOp, _wanted: Kind | None) -> Term:
+        if isinstance(node.op, ast.Not):
+            flag = self.read(node.operand, "flag")
+            return Term("flag", lambda: ~_as_flag(flag))
+        number = self.read(node.operand, "number")
+        if isinstance(node.op, ast.UAdd):
+            return number
+        return Term("number", lambda: -number.build())
+
+    def _arithmetic(self, node: ast.BinOp, _wanted: Kind | None) -> Term:
+        left, right = self.read(node.left, "number"), self.read(node.right, "number")
+        compute = _ARITHMETIC[type(node.op)]
+        return Term("number", lambda: _finite(compute(left.build(), right.build())))
+
+    def _comparison(self, node: ast.Compare, _wanted: Kind | None) -> Term:
+        operands = [node.left, *node.comparators]
+        terms = [
+            self._compared(left, op, right)
+            for left, op, right in zip(operands, node.ops, operands[1:], strict=False)
+        ]
+        return Term("flag", lambda: _all_of([term.build() for term in terms]))
+
+    def _compared(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Term:
+        if isinstance(op, ast.Is | ast.IsNot):
+            return self._null_test(left, op, right)
+        if isinstance(op, ast.In | ast.NotIn):
+            return self._membership(left, op, right)
+        if is_null(left) or is_null(right):
+            raise InputError(
+                f"nothing compares with null; write {shown(left)} is null, or is not null"
+            )
+        ordered = not isinstance(op, ast.Eq | ast.NotEq)
+        terms = self._alike(left, right, "number" if ordered else None)
+        compare = _COMPARISONS[type(op)]
+        return Term("flag", lambda: compare(terms[0].build(), terms[1].build()))
+
+    def _null_test(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Term:
+        if not is_null(right):
+            raise InputError(
+                f"{shown(left)} is {shown(right)}: 'is' asks for null only; compare with =="
+            )
+        # of a field, whether it is there does not depend on what it holds
+        term = self.read(left, "text" if is_field(left) else None)
+        if isinstance(op, ast.Is):
+            return Term("flag", lambda: term.build().is_null())
+        return Term("flag", lambda: term.build().is_not_null())
+
+    def _membership(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Term:
+        found = (
+            self._in_list(left, right.elts)
+            if isinstance(right, ast.List | ast.Tuple)
+            else self._in_text(left, right)
+        )
+        if isinstance(op, ast.NotIn):
+            return Term("flag", lambda: ~found.build())
+        return found
+
+    def _in_list(self, left: ast.expr, elements: list[ast.expr]) -> Term:
+        values = [written_value(element) for element in elements]
+        kinds = {kind_of(value) for value in values}
+        if len(kinds) != 1 or None in kinds:
+            raise InputError(
+                f"{shown(left)} in …: expected a list of numbers or of texts, found "
+                f"{', '.join(map(shown, elements)) or 'an empty list'}"
+            )
+        kind = kinds.pop()
+        term = self.read(left, kind)
+        listed = [float(value) for value in values] if kind == "number" else values
+        return Term("flag", lambda: term.build().is_in(listed))
+
+    def _in_text(self, left: ast.expr, right: ast.expr) -> Term:
+        part = written_value(left)
+        if not isinstance(part, str):
+            raise InputError(
+                f"{shown(left)} in {shown(right)}: expected a list such as [1, 2] to the "
+                "right of 'in', or a quoted text to its left: \"stock\" in caption"
+            )
+        text = self.read(right, "text")
+        return Term("flag", lambda: text.build().str.contains(part, literal=True))
+
+    def _alike(
+        self, left: ast.expr, right: ast.expr, wanted: Kind | None
+    ) -> tuple[Term, Term]:
+        """Read two parts of one kind; one may tell the kind of the other."""
+        if wanted is None and is_field(left):
+            second = self.read(right)
+            return self.read(left, second.kind), second
+        first = self.read(left, wanted)
+        return first, self.read(right, wanted or first.kind)
+
+    def _call(self, node: ast.Call, wanted: Kind | None) -> Term:
+        name = called_name(node)
+        if name in CUTS:
+            return self._cut(node)
+        if name == "default":
+            return self._default(node, wanted)
+        if name in _READ_AS:
+            check_count(node, 1, 1)
+            return self._read_as(node.args[0], _READ_AS[name])
+        function = self.functions[name]
+        least = len(function.takes)
+        check_count(node, least, None if function.variadic else least)
+        terms = [self._argument(node, function, place) for place in range(len(node.args))]
+
+        def build() -> "pl.Expr":
+            values = [term.build() if isinstance(term, Term) else term for term in terms]
+            result = function.build(*values)
+            if function.variadic:  # Polars' own of many columns pass over what is missing
+                result = _where(_all_of([value.is_not_null() for value in values]), result)
+            return _finite(result) if function.gives == "number" else result
+
+        return Term(function.gives, build)
+
+    def _argument(self, node: ast.Call, function: Function, place: int) -> Any:
+        kind = function.takes[min(place, len(function.takes) - 1)]
+        if place not in function.constant:
+            return self.read(node.args[place], kind)
+        value = written_value(node.args[place])
+        if kind_of(value) != kind:
+            raise InputError(f"{shown(node)}: argument {place + 1} must be a {kind}")
+        function.check(value)
+        return value
+
+    def _read_as(self, node: ast.expr, kind: Kind) -> Term:
+        """Read what ``number(…)`` and ``text(…)`` are about: mostly fields of JSON."""
+        term = self.read(node, kind if is_field(node) else None)
+        if term.kind == kind:
+            return term
+        return Term(kind, lambda: _converted(term.build(), kind))
+
+    def _default(self, node: ast.Call, wanted: Kind | None) -> Term:
+        check_count(node, 2, 2)
+        first, second = self._alike(node.args[0], node.args[1], wanted)
+        return Term(
+            second.kind or first.kind, lambda: first.build().fill_null(second.build())
+        )
+
+    def _cut(self, node: ast.Call) -> Term:
+        cut = cut_of(node)
+        argument = self.read(node.args[0], "number")
+        bound = self.bound
+        if cut.name == "percentile":
+            return Term("number", lambda: _literal(bound[cut.text]))
+        if cut.name == "top_fraction":
+            return Term("flag", lambda: argument.build() >= _literal(bound[cut.text]))
+        return Term("flag", lambda: argument.build() <= _literal(bound[cut.text]))
+
+
+_ARITHMETIC: "dict[type[ast.operator], Callable[[pl.Expr, pl.Expr], pl.Expr]]" = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.Mod: lambda a, b: a % b,
+    ast.Pow: lambda a, b: a.pow(b),
+}
+
+
+_COMPARISONS: "dict[type[ast.cmpop], Callable[[pl.Expr, pl.Expr], pl.Expr]]" = {
+    ast.Lt: lambda a, b: a < b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.GtE: lambda a, b: a >= b,
+    ast.Eq: lambda a, b: a == b,
+    ast.NotEq: lambda a, b: a != b,
+}
+
+
+def _other_kind(node: ast.expr, found: Kind, wanted: Kind) -> str:
+    if isinstance(node, ast.Name):
+        return f"{node.id} is a {found} column, and a {wanted} is needed here"
+    return f"{shown(node)} is a {found}, and a {wanted} is needed here"
+
+
+def _literal(value: object) -> "pl.Expr":
+    import polars as pl
+
+    return pl.lit(value)
+
+
+def _as_flag(term: Term) -> "pl.Expr":
+    import polars as pl
+
+    return term.build().cast(pl.Boolean) if term.kind is None else term.build()
+
+
+def _all_of(flags: "list[pl.Expr]") -> "pl.Expr":
+    import polars as pl
+
+    # flat, not one inside the other: thousands of them would exhaust Polars' stack
+    return pl.all_horizontal(flags) if len(flags) > 1 else flags[0]
+
+
+def _any_of(flags: "list[pl.Expr]") -> "pl.Expr":
+    import polars as pl
+
+    return pl.any_horizontal(flags)
+
+
+def _where(condition: "pl.Expr", value: "pl.Expr") -> "pl.Expr":
+    import polars as pl
+
+    return pl.when(condition).then(value)
+
+
+def _finite(value: "pl.Expr") -> "pl.Expr":
+    """Make a number float64, and missing where it is none."""
+    import polars as pl
+
+    number = value.cast(pl.Float64)
+    return pl.when(number.is_finite()).then(number)
+
+
+def _json_field(column: str, path: list[str], kind: Kind) -> "pl.Expr":
+    import polars as pl
+
+    query = "$" + "".join(f"['{name}']" for name in path)
+    return _converted(pl.col(column).str.json_path_match(query), kind)
+
+
+def _converted(value: "pl.Expr", kind: Kind) -> "pl.Expr":
+    import polars as pl
+
+    if kind == "number":
+        return _finite(value.cast(pl.Float64, strict=False))
+    if kind == "flag":
+        return pl.when(value.is_in(["true", "false"])).then(value == "true")
+    return value.cast(pl.String)
