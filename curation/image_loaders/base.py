@@ -22,6 +22,8 @@ from curation.image_transform import ImageTransform
 if TYPE_CHECKING:
     import torch
 
+_CPU_SLOTS = 8  # lite0 in bf16: 9.0 ms per image at 8, 11.3 at 32, 13.8 at 64
+_GPU_SLOTS = 256
 DEFAULT_MAX_PIXELS = 178_956_970  # where Pillow begins to warn of decompression bombs
 
 
@@ -66,8 +68,9 @@ class ImageBatch:
 class LoaderSettings:
     """What every loader needs to be told."""
 
-    batch_size: int = 64
-    """Slots of a batch."""
+    batch_size: int | None = None
+    """Slots of a batch. None is 8 on a CPU, whose caches larger batches overflow (a third
+    slower at 64), and 256 on a GPU."""
     device: str = "cpu"
     """Where batches go: ``cpu``, ``cuda`` or ``cuda:N``."""
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -76,11 +79,18 @@ class LoaderSettings:
     """Turn images as their EXIF orientation says."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.max_pixels < 1:
+        if self.slots < 1 or self.max_pixels < 1:
             raise InputError(
                 "An image loader's batch_size and max_pixels must be at least 1; found "
-                f"{self.batch_size} and {self.max_pixels}"
+                f"{self.slots} and {self.max_pixels}"
             )
+
+    @property
+    def slots(self) -> int:
+        """Slots of a batch, with the default for the device filled in."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return _CPU_SLOTS if self.device == "cpu" else _GPU_SLOTS
 
 
 class ImageLoader(ABC):
@@ -98,7 +108,7 @@ class ImageLoader(ABC):
 
     @abstractmethod
     def load(self, images: Iterable[EncodedImage]) -> Iterator[ImageBatch]:
-        """Load images, in order, in batches of ``settings.batch_size``.
+        """Load images, in order, in batches of ``settings.slots``.
 
         Nothing that an image holds raises an error: every image comes back, with pixels
         or with the reason why not. The iterator reads ahead of the batch that it gives.
@@ -135,7 +145,7 @@ class OneByOneLoader(ImageLoader):
     """
 
     def load(self, images: Iterable[EncodedImage]) -> Iterator[ImageBatch]:
-        for group in batched(images, self.settings.batch_size):
+        for group in batched(images, self.settings.slots):
             pixels, thumbnails = self.empty_batch()
             loaded = [
                 self.load_one(image, pixels[slot], thumbnails[slot])
@@ -163,7 +173,7 @@ class OneByOneLoader(ImageLoader):
         """Make black pixels and thumbnails for one batch, in host memory."""
         import torch
 
-        size, side = self.settings.batch_size, THUMBNAIL_PIXELS
+        size, side = self.settings.slots, THUMBNAIL_PIXELS
         shape = (size, self.transform.height, self.transform.width, 3)
         pin = self.settings.device != "cpu"
         pixels = torch.zeros(shape, dtype=torch.uint8, pin_memory=pin)

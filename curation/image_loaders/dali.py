@@ -94,7 +94,7 @@ class DaliImageLoader(ImageLoader):
         self._one_by_one = NvimgcodecImageLoader(transform, replace(settings, device="cpu"))
 
     def load(self, images: Iterable[EncodedImage]) -> Iterator[ImageBatch]:
-        for group in batched(images, self.settings.batch_size):
+        for group in batched(images, self.settings.slots):
             yield self._load_batch(group)
 
     def _load_batch(self, group: Sequence[EncodedImage]) -> ImageBatch:
@@ -181,7 +181,7 @@ class DaliImageLoader(ImageLoader):
     def _empty_batch(self) -> tuple["torch.Tensor", "torch.Tensor"]:
         import torch
 
-        size, side = self.settings.batch_size, THUMBNAIL_PIXELS
+        size, side = self.settings.slots, THUMBNAIL_PIXELS
         shape = (size, self.transform.height, self.transform.width, 3)
         device = self.settings.device
         return (
@@ -277,7 +277,7 @@ def build_pipeline(
     fn, types = toolkit.fn, toolkit.types
     on_gpu = settings.device != "cpu"
     pipeline = toolkit.Pipeline(
-        batch_size=settings.batch_size,
+        batch_size=settings.slots,
         num_threads=dali.num_threads or len(os.sched_getaffinity(0)),
         device_id=_device_id(settings.device) if on_gpu else None,
         prefetch_queue_depth=1,  # reading ahead is the caller's business: see embedding.py
