@@ -57,10 +57,9 @@ def end_to_end(shard: str, loader: ImageLoader, embedder: Embedder) -> int:
 
 
 def model_only(shard: str, loader: ImageLoader, embedder: Embedder) -> int:
-    """Embed black images, as many as the shard has."""
+    """Embed noise, as many images as the shard has."""
     count, slots = len(_encoded(shard)), loader.settings.slots
-    size = (slots, loader.transform.height, loader.transform.width, 3)
-    pixels = torch.zeros(size, dtype=torch.uint8, device=embedder.device)
+    pixels = _one_batch(loader, embedder)
     vectors = [embedder.embed(pixels) for _ in range(-(-count // slots))]
     vectors[-1].cpu()  # a GPU is not done before this
     return len(vectors) * slots
@@ -81,7 +80,7 @@ WAYS: dict[str, Callable[[str, ImageLoader, Embedder], int]] = {
 
 def measure(task: Task, loader: ImageLoader, embedder: Embedder) -> Measured:
     """Do one task in a worker."""
-    embedder.embed(torch.zeros_like(_one_batch(loader, embedder)))  # load, compile
+    embedder.embed(_one_batch(loader, embedder))  # load, compile
     before = _memory_mib()
     name, shard = task
     count = WAYS[name](shard, loader, embedder)
@@ -161,7 +160,7 @@ def _plain_model(embedder: TimmEmbedder) -> Any:
 
 def _one_batch(loader: ImageLoader, embedder: Embedder) -> torch.Tensor:
     size = (loader.settings.slots, loader.transform.height, loader.transform.width, 3)
-    return torch.zeros(size, dtype=torch.uint8, device=embedder.device)
+    return torch.randint(256, size, dtype=torch.uint8, device=embedder.device)
 
 
 def _encoded(shard: str) -> list[bytes]:

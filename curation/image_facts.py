@@ -99,8 +99,8 @@ def entropy(gray: "torch.Tensor") -> "torch.Tensor":
     import torch
 
     count, pixels = len(gray), gray[0].numel() if len(gray) else 1
-    offsets = 256 * torch.arange(count, device=gray.device)
-    tones = gray.flatten(1).long() + offsets[:, None]
+    offsets = 256 * torch.arange(count, dtype=torch.int32, device=gray.device)
+    tones = gray.flatten(1) + offsets[:, None]
     histogram = torch.bincount(tones.flatten(), minlength=256 * count)
     share = histogram.view(count, 256).float() / pixels
     nats: torch.Tensor = torch.special.entr(share).sum(dim=1)
