@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-COMPILE_FROM_IMAGES = 10_000
-"""Images per process from which compiling pays: half a minute, for a third less time per
-image (lite0 on a CPU in bf16: 6.0 ms instead of 9.0)."""
+COMPILE_FROM_IMAGES = 50_000
+"""Images per process from which compiling pays: up to half a minute at first, then some
+15 % less time per image end to end (lite0 in bf16 on a CPU: ``benchmarks/embed.py``)."""
 
 PROJECTION_DIMS = frozenset({384, 512, 640, 768, 1024, 1152, 1280})
 """Widths of the joint spaces of CLIP-like models. timm writes such a model's projection

@@ -191,10 +191,10 @@ class DaliImageLoader(ImageLoader):
 
     @cached_property
     def _pipeline(self) -> Any:
-        pipeline = build_pipeline(self.transform, self.settings, self.dali)
         try:
+            pipeline = build_pipeline(self.transform, self.settings, self.dali)
             pipeline.build()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"DALI can't build its pipeline for {self.settings} and {self.dali}: "
                 f"{error}"
@@ -316,11 +316,9 @@ def build_pipeline(
         )
         window = fn.slice(
             visible,
-            fn.cast(given["window_start"], dtype=types.INT32),
-            (transform.height, transform.width),
+            start=fn.cast(given["window_start"], dtype=types.INT32),
+            shape=(transform.height, transform.width),
             axes=(0, 1),
-            normalized_anchor=False,
-            normalized_shape=False,
             out_of_bounds_policy="pad",
             fill_values=transform.fill,
         )
