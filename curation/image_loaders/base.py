@@ -8,7 +8,9 @@ its vector is the same to the last bit.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
@@ -110,9 +112,43 @@ class ImageLoader(ABC):
     def load(self, images: Iterable[EncodedImage]) -> Iterator[ImageBatch]:
         """Load images, in order, in batches of ``settings.slots``.
 
+        On a GPU, batches are complete when they are given, and are to be used on the
+        default stream.
+
         Nothing that an image holds raises an error: every image comes back, with pixels
         or with the reason why not. The iterator reads ahead of the batch that it gives.
         """
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Do the block's work on a GPU in a stream of its own, and wait for it.
+
+        A loader runs in a thread beside the model's. In the model's stream its copies
+        would wait behind whole batches of arithmetic.
+        """
+        if self.settings.device == "cpu":
+            yield
+            return
+        import torch
+
+        with torch.cuda.stream(self._stream):
+            yield
+        self._stream.synchronize()
+
+    def handed_over(self, tensor: "torch.Tensor") -> "torch.Tensor":
+        """Return a tensor made while :meth:`filling`, for use on the default stream."""
+        if tensor.is_cuda:
+            import torch
+
+            # else its memory could be filled again while the model still reads it
+            tensor.record_stream(torch.cuda.default_stream(tensor.device))
+        return tensor
+
+    @cached_property
+    def _stream(self) -> "torch.cuda.Stream":
+        import torch
+
+        return torch.cuda.Stream(self.settings.device)  # type: ignore[no-untyped-call]
 
     def checked_header(self, header: ImageHeader) -> ImageHeader:
         """Return the header of an image that is small enough to be decoded.
@@ -151,8 +187,12 @@ class OneByOneLoader(ImageLoader):
                 self.load_one(image, pixels[slot], thumbnails[slot])
                 for slot, image in enumerate(group)
             ]
-            device = self.settings.device
-            yield ImageBatch(tuple(loaded), pixels.to(device), thumbnails.to(device))
+            with self.filling():
+                pixels = pixels.to(self.settings.device)
+                thumbnails = thumbnails.to(self.settings.device)
+            yield ImageBatch(
+                tuple(loaded), self.handed_over(pixels), self.handed_over(thumbnails)
+            )
 
     def load_one(
         self, image: EncodedImage, pixels: "torch.Tensor", thumbnail: "torch.Tensor"

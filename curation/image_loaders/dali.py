@@ -95,9 +95,13 @@ class DaliImageLoader(ImageLoader):
 
     def load(self, images: Iterable[EncodedImage]) -> Iterator[ImageBatch]:
         for group in batched(images, self.settings.slots):
-            yield self._load_batch(group)
+            with self.filling():
+                loaded, pixels, thumbnails = self._load_batch(group)
+            yield ImageBatch(loaded, self.handed_over(pixels), self.handed_over(thumbnails))
 
-    def _load_batch(self, group: Sequence[EncodedImage]) -> ImageBatch:
+    def _load_batch(
+        self, group: Sequence[EncodedImage]
+    ) -> tuple[tuple[LoadedImage, ...], "torch.Tensor", "torch.Tensor"]:
         results: list[LoadedImage | None] = [None] * len(group)
         pixels, thumbnails = self._empty_batch()
         sifted = []
@@ -120,9 +124,8 @@ class DaliImageLoader(ImageLoader):
             )
             for slot, image_result in zip(rest, loaded, strict=True):
                 results[slot] = image_result
-        return ImageBatch(
-            tuple(result for result in results if result is not None), pixels, thumbnails
-        )
+        found = tuple(result for result in results if result is not None)
+        return found, pixels, thumbnails
 
     def _sift(self, image: EncodedImage) -> ImageHeader | None:
         """Return the header of an image that DALI will decode, else None."""
@@ -203,7 +206,7 @@ class DaliImageLoader(ImageLoader):
         return pipeline
 
     def _run(self, part: Sequence[_Sifted]) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Decode and resize images of one run; the results are copies."""
+        """Decode and resize images of one run; the results are DALI's own memory."""
         import torch
         from torch.utils.dlpack import from_dlpack
 
