@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation.embedders.base import Embedder
+from curation.errors import InputError
 from curation.image_facts import FACTS, measure_images, perceptual_hash
 from curation.image_loaders.base import EncodedImage, ImageBatch, ImageLoader
 from curation.recipe import ImageSettings
@@ -61,8 +62,14 @@ def embed_samples(
         another encoding costs neither the sample nor the shard.
 
     Raises:
-        InputError: Not even one image fits the device, or ``pdqhash`` is missing.
+        InputError: The loader was made for another transform, not even one image fits
+            the device, or ``pdqhash`` is missing.
     """
+    if loader.transform != embedder.transform:
+        raise InputError(
+            f"The image loader was made for {loader.transform}; the embedder wants "
+            f"{embedder.transform}. Make it with the embedder's transform"
+        )
     ledger = _Ledger(images)
     batches = loader.load(ledger.images_of(samples))
     if embedder.device != "cpu":

