@@ -249,7 +249,8 @@ def write_table(
         storage: Where to.
         path: Under which name.
         kind: What the table must be.
-        table: The rows; columns may be in any order.
+        table: The rows; columns may be in any order. What it says of itself already
+            (:func:`with_about`) is remembered too.
         fingerprint: What it was made from.
         about: JSON values to remember with it.
 
@@ -258,7 +259,7 @@ def write_table(
             there may be none.
     """
     known = {"table": kind.name, "version": kind.version, "fingerprint": fingerprint}
-    text = json.dumps(known | about, sort_keys=True)
+    text = json.dumps(table_about(table) | about | known, sort_keys=True)
     table = checked_table(kind, table, path).replace_schema_metadata(
         {METADATA_KEY: text.encode()}
     )

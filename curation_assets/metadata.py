@@ -2,21 +2,43 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
+import pyarrow as pa
 
 from curation.contact_sheet import contact_sheet
+from curation.errors import CurationError
+from curation.storage import Storage
 
-NUM_PICTURES = 16
-"""Per contact sheet: about 40 kB in the event, which stays in Dagster's database."""
+PICTURES_PER_SHEET = 16
+MOST_SHEETS = 5
+"""Sheets are kept in Dagster's database with the event: about 25 kB each."""
+SIDE = 80  # pixels of one picture
+PARALLEL_READS = 8
 
 
-def picture_sheet(images: Sequence[bytes]) -> dg.MarkdownMetadataValue:
-    """Show the first images as thumbnails; the UI renders data URLs in Markdown."""
-    if not images:
-        return dg.MetadataValue.md("(no pictures)")
-    data = base64.b64encode(contact_sheet(images[:NUM_PICTURES])).decode()
-    return dg.MetadataValue.md(f"![contact sheet](data:image/jpeg;base64,{data})")
+def picture_sheets(
+    source: Storage, tar: str, titled: Mapping[str, pa.Table]
+) -> dg.MarkdownMetadataValue:
+    """Show the first images of some groups of samples, a row or two for each.
+
+    Args:
+        source: Where the shard is.
+        tar: Its path there.
+        titled: Title to samples, with ``image_start`` and ``image_bytes``; those without
+            an image are passed over.
+
+    Returns:
+        Markdown with pictures as data URLs, which the UI renders.
+    """
+    sections = []
+    for title, samples in list(titled.items())[:MOST_SHEETS]:
+        images = _read_images(source, tar, samples)
+        if images:
+            data = base64.b64encode(contact_sheet(images, side=SIDE)).decode()
+            sections.append(f"{title}\n\n![{title}](data:image/jpeg;base64,{data})")
+    return dg.MetadataValue.md("\n\n".join(sections) or "(no pictures)")
 
 
 def count_table(name: str, counts: Mapping[str, int]) -> dg.TableMetadataValue:
@@ -27,3 +49,17 @@ def count_table(name: str, counts: Mapping[str, int]) -> dg.TableMetadataValue:
     )
     records = [dg.TableRecord({name: key, "samples": count}) for key, count in ordered]
     return dg.MetadataValue.table(records, schema=schema)
+
+
+def _read_images(source: Storage, tar: str, samples: pa.Table) -> Sequence[bytes]:
+    present = samples.filter(samples["image_start"].is_valid()).slice(0, PICTURES_PER_SHEET)
+    starts, sizes = present["image_start"].to_pylist(), present["image_bytes"].to_pylist()
+
+    def read(start: int, size: int) -> bytes:
+        try:
+            return source.read(tar, start, start + size)
+        except CurationError:  # a picture is not worth failing for
+            return b""
+
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        return list(pool.map(read, starts, sizes))

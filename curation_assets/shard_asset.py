@@ -24,7 +24,9 @@ from dagster._core.definitions.source_asset import (
 from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.events import DagsterEventType
 
-from curation.errors import CurationError
+from curation.errors import CurationError, NotFoundError, TableError
+from curation.storage import Storage
+from curation.tables import read_about
 from curation_assets.failures import raise_for_shards
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import SHARDS
@@ -117,6 +119,14 @@ def one_by_one(make: Callable[[ShardTask], Metadata]) -> MakeAll:
                 yield task, {**metadata, "seconds": time.perf_counter() - start}
 
     return make_all
+
+
+def is_current(storage: Storage, path: str, task: ShardTask) -> bool:
+    """Tell whether a table is there and was made from what the task says."""
+    try:
+        return read_about(storage, path).get("fingerprint") == task.fingerprint
+    except (NotFoundError, TableError):
+        return False
 
 
 def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[ShardTask]:

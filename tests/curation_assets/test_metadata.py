@@ -3,24 +3,53 @@
 import base64
 import io
 
+import pyarrow as pa
 from PIL import Image
 
-from curation_assets.metadata import count_table, picture_sheet
+from curation.storage import MemoryStorage
+from curation_assets.metadata import PICTURES_PER_SHEET, SIDE, count_table, picture_sheets
 
 
-def test_a_picture_sheet_is_a_data_url_that_markdown_shows() -> None:
+def shard_with(count: int) -> tuple[MemoryStorage, pa.Table]:
     out = io.BytesIO()
     Image.new("RGB", (64, 64)).save(out, "JPEG")
-    text = str(picture_sheet([out.getvalue()] * 40).value)
-    assert text.startswith("![contact sheet](data:image/jpeg;base64,") and text.endswith(
-        ")"
-    )
-    sheet = Image.open(io.BytesIO(base64.b64decode(text.split(",")[1][:-1])))
-    assert sheet.size == (8 * 96, 2 * 96)
+    image, storage = out.getvalue(), MemoryStorage()
+    storage.write("a.tar", b"x" * 512 + image)
+    ranges = {"image_start": [512] * count, "image_bytes": [len(image)] * count}
+    return storage, pa.table(ranges)
 
 
-def test_no_pictures_are_said_so() -> None:
-    assert picture_sheet([]).value == "(no pictures)"
+def sheets_in(text: str) -> list[Image.Image]:
+    urls = [part.partition(")")[0] for part in text.split("(data:image/jpeg;base64,")[1:]]
+    return [Image.open(io.BytesIO(base64.b64decode(url))) for url in urls]
+
+
+def test_groups_of_samples_are_titled_sheets_that_markdown_shows() -> None:
+    storage, samples = shard_with(40)
+    groups = {"kept (40)": samples, "blurred (3)": samples.slice(0, 3)}
+    text = str(picture_sheets(storage, "a.tar", groups).value)
+    assert text.startswith("kept (40)\n\n![kept (40)](data:image/jpeg;base64,")
+    assert [sheet.size for sheet in sheets_in(text)] == [
+        (8 * SIDE, PICTURES_PER_SHEET // 8 * SIDE),
+        (3 * SIDE, SIDE),
+    ]
+
+
+def test_samples_without_an_image_and_empty_groups_are_passed_over() -> None:
+    storage, samples = shard_with(1)
+    nothing = pa.table({"image_start": pa.array([None], pa.int64()), "image_bytes": [0]})
+    groups = {"a": nothing, "b": samples.slice(0, 0), "c": samples}
+    text = str(picture_sheets(storage, "a.tar", groups).value)
+    assert text.startswith("c\n\n") and len(sheets_in(text)) == 1
+    assert picture_sheets(storage, "a.tar", {"a": nothing}).value == "(no pictures)"
+
+
+def test_a_shard_that_is_gone_shows_red_squares_instead_of_failing() -> None:
+    _, samples = shard_with(2)
+    text = str(picture_sheets(MemoryStorage(), "gone.tar", {"a": samples}).value)
+    (sheet,) = sheets_in(text)
+    red, green, _ = sheet.convert("RGB").getpixel((SIDE // 2, SIDE // 2))  # type: ignore[misc]
+    assert red > 150 > green
 
 
 def test_counts_are_ordered_by_size() -> None:

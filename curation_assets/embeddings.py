@@ -1,0 +1,124 @@
+"""Vectors and image facts of every sample: the one pass that opens images."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.embedders import Embedder
+from curation.embedding_workers import EmbeddingTools, Outcome, embed_on_workers
+from curation.errors import CurationError
+from curation.shard_embedding import EmbedShard, embed_shard
+from curation.storage import Storage
+from curation.tables import EMBEDDINGS, read_table
+from curation_assets.lineage import Lineage
+from curation_assets.metadata import count_table, picture_sheets
+from curation_assets.partitions import tar_path
+from curation_assets.shard_asset import (
+    AssetEvents,
+    Made,
+    Metadata,
+    ShardTask,
+    is_current,
+    record_shards,
+    shard_asset_options,
+    shard_tasks,
+)
+from resources.devices import Devices
+from resources.image_loader import ImageLoaderChoice
+
+GPU_POOL = "gpu"
+_DESCRIBED = ["error", "image_start", "image_bytes", "sharpness", "brightness"]
+
+
+def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
+    """Define ``embeddings`` for a recipe."""
+    artifacts = lineage.artifacts
+
+    @dg.asset(
+        **shard_asset_options(lineage, "embeddings"),
+        group_name="images",
+        kinds={"timm", "dali", "parquet"},
+        pool=GPU_POOL,
+        description="One row per sample: its embedding, image facts, caption and metadata, "
+        "or the reason why its image could not be used.",
+    )
+    def embeddings(
+        context: dg.AssetExecutionContext,
+        source: dg.ResourceParam[Storage],
+        output: dg.ResourceParam[Storage],
+        embedder: dg.ResourceParam[Embedder],
+        image_loader: dg.ResourceParam[ImageLoaderChoice],
+        devices: dg.ResourceParam[Devices],
+    ) -> AssetEvents:
+        tools = EmbeddingTools(embedder, image_loader.name, image_loader.settings)
+
+        def describe(task: ShardTask) -> Metadata:
+            table = read_table(
+                output, artifacts.embeddings(task.shard), EMBEDDINGS, _DESCRIBED
+            )
+            return described(table, source, tar_path(task.shard))
+
+        def make(tasks: Sequence[ShardTask]) -> Iterator[Made]:
+            if not tasks:
+                return
+            work = {_embed_shard(task): task for task in tasks}
+            with devices.claim(len(tasks)) as claimed:
+                for done in embed_on_workers(work, embed_shard, tools, claimed):
+                    task = work[done.task]
+                    yield task, _failure(done) or {**describe(task), **_speed(done)}
+
+        def find(task: ShardTask) -> Metadata | None:
+            path = artifacts.embeddings(task.shard)
+            return describe(task) if is_current(output, path, task) else None
+
+        def _embed_shard(task: ShardTask) -> EmbedShard:
+            return EmbedShard(
+                source,
+                output,
+                artifacts.catalog(task.shard),
+                artifacts.embeddings(task.shard),
+                task.fingerprint,
+                lineage.recipe.images,
+            )
+
+        yield from record_shards(context, shard_tasks(context, lineage), make, find)
+
+    return embeddings
+
+
+def described(table: pa.Table, source: Storage, tar: str) -> dict[str, Any]:
+    """Give an embeddings table's numbers and first pictures for the UI."""
+    errors = Counter(table["error"].drop_null().to_pylist())
+    good = table.filter(table["error"].is_null())
+    return {
+        "samples": table.num_rows,
+        "quarantined": errors.total(),
+        "quarantined_fraction": errors.total() / max(table.num_rows, 1),
+        "quarantine_reasons": count_table("reason", errors),
+        "mean_sharpness": _mean(table["sharpness"]),
+        "mean_brightness": _mean(table["brightness"]),
+        "pictures": picture_sheets(source, tar, {"The first samples": good}),
+    }
+
+
+def _mean(column: pa.ChunkedArray) -> float:
+    return pc.mean(column).as_py() or 0.0
+
+
+def _speed(done: Outcome[EmbedShard, int]) -> dict[str, float]:
+    samples = done.result or 0
+    return {
+        "seconds": done.seconds,
+        "samples_per_second": samples / max(done.seconds, 1e-9),
+    }
+
+
+def _failure(done: Outcome[EmbedShard, int]) -> CurationError | None:
+    """Give a shard's error; one that isn't of this package is a fault, and ends the run."""
+    if done.error is None or isinstance(done.error, CurationError):
+        return done.error
+    raise done.error

@@ -1,0 +1,83 @@
+"""Where every member of a raw shard lies: DALI's .idx, and the catalog for byte copies."""
+
+from collections import Counter
+
+import dagster as dg
+from curation.index import (
+    ShardIndex,
+    build_index,
+    format_index,
+    read_catalog,
+    write_catalog,
+)
+from curation.tar import read_members
+
+from curation.storage import Storage
+from curation_assets.lineage import Lineage
+from curation_assets.metadata import count_table
+from curation_assets.partitions import tar_path
+from curation_assets.shard_asset import (
+    AssetEvents,
+    Metadata,
+    ShardTask,
+    is_current,
+    one_by_one,
+    record_shards,
+    shard_asset_options,
+    shard_tasks,
+)
+
+
+def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
+    """Define ``shard_index`` for a recipe."""
+    artifacts = lineage.artifacts
+
+    @dg.asset(
+        **shard_asset_options(lineage, "shard_index"),
+        group_name="images",
+        kinds={"dali", "parquet"},
+        description="Every sample by byte range: DALI's `.idx`, and a catalog of all tar "
+        "members from which samples are later copied byte for byte. What belongs to no "
+        "sample is listed with its reason. A damaged tar is an index of no samples.",
+    )
+    def shard_index(
+        context: dg.AssetExecutionContext,
+        source: dg.ResourceParam[Storage],
+        output: dg.ResourceParam[Storage],
+    ) -> AssetEvents:
+        def make(task: ShardTask) -> Metadata:
+            index = _indexed(source, task.shard, lineage.recipe.on_damage)
+            output.write(artifacts.index(task.shard), format_index(index))
+            path = artifacts.catalog(task.shard)
+            write_catalog(output, path, index, fingerprint=task.fingerprint)
+            return describe(index)
+
+        def find(task: ShardTask) -> Metadata | None:
+            path = artifacts.catalog(task.shard)
+            if not is_current(output, path, task):
+                return None
+            return describe(read_catalog(output, path))
+
+        tasks = shard_tasks(context, lineage)
+        yield from record_shards(context, tasks, one_by_one(make), find)
+
+    return shard_index
+
+
+def describe(index: ShardIndex) -> Metadata:
+    """Give an index's numbers for the UI."""
+    reasons = Counter(index.losses["loss"].to_pylist())
+    return {
+        "samples": len(index),
+        "members": len(index.components),
+        "losses": count_table("reason", reasons),
+        "lost_members": len(index.losses),
+    }
+
+
+def _indexed(source: Storage, shard: str, on_damage: str) -> ShardIndex:
+    """Index a tar; one that is damaged has no samples unless it is to be salvaged."""
+    members = read_members(source, tar_path(shard), on_damage="salvage")
+    if members.damage is not None and on_damage != "salvage":
+        return build_index(members.lost())
+    return build_index(members)
