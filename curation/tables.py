@@ -149,6 +149,11 @@ SELECTION = TableKind(
 FILTERED = TableKind("filtered", 1, (_required("key", pa.string()),), open_columns=True)
 """One row per kept sample, in the order of the filtered shard."""
 
+CENTROIDS = TableKind("centroids", 1, (_required("bin", pa.int32()),), open_columns=True)
+"""One row per cell of the space of vectors: ``centroid`` (float32, unit length, little-
+endian) and the ``bin`` of cells that it is compared in (``curation/dedup/centroids.py``).
+"""
+
 PLANTED = TableKind(
     "planted",
     1,

@@ -1,0 +1,1 @@
+"""Duplicates: exact, perceptual, semantic, and one answer over all of them."""

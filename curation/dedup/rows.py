@@ -1,0 +1,34 @@
+"""One number for one sample of many shards.
+
+A shard's ordinal is in the upper 32 bits and the sample's row in the lower. Two shards
+may have a sample with the same key; a row is never ambiguous, and takes eight bytes.
+"""
+
+import numpy as np
+
+ROW_BITS = 32
+
+
+def row_ids(ordinal: int, rows: np.ndarray | int) -> np.ndarray:
+    """Number rows of a shard.
+
+    Args:
+        ordinal: The shard's, from 0 to 2^32 - 1.
+        rows: Rows of the shard's tables, or how many there are, for all of them.
+
+    Returns:
+        uint64, of the same length.
+    """
+    if isinstance(rows, int):
+        rows = np.arange(rows)
+    return (np.uint64(ordinal) << np.uint64(ROW_BITS)) | rows.astype(np.uint64)
+
+
+def ordinals(ids: np.ndarray) -> np.ndarray:
+    """Give the shard's ordinal of each id, int64."""
+    return (ids >> np.uint64(ROW_BITS)).astype(np.int64)
+
+
+def rows_in_shard(ids: np.ndarray) -> np.ndarray:
+    """Give the row in its shard of each id, int64."""
+    return (ids & np.uint64((1 << ROW_BITS) - 1)).astype(np.int64)
