@@ -41,14 +41,19 @@ class Artifacts:
         """Kept or not, and why not."""
         return f"selection/{self.recipe}/{shard}.parquet"
 
+    @property
+    def filtered_folder(self) -> str:
+        """Where all filtered shards are."""
+        return f"filtered/{self.recipe}"
+
     def filtered_tar(self, shard: str) -> str:
         """The kept samples, byte for byte."""
-        return f"filtered/{self.recipe}/{shard}.tar"
+        return f"{self.filtered_folder}/{shard}.tar"
 
     def filtered_index(self, shard: str) -> str:
         """DALI's index of the filtered shard."""
-        return f"filtered/{self.recipe}/{shard}.idx"
+        return f"{self.filtered_folder}/{shard}.idx"
 
     def filtered_table(self, shard: str) -> str:
         """One row per kept sample: where it is from and all that is known of it."""
-        return f"filtered/{self.recipe}/{shard}.parquet"
+        return f"{self.filtered_folder}/{shard}.parquet"

@@ -25,6 +25,8 @@ the image loaders), so that everything above needs to know only this tree.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_NAMES = 30  # that a message lists: it has to fit a screen
+
 
 class CurationError(Exception):
     """The base of every error that this package raises on purpose."""
@@ -48,7 +50,9 @@ class UnknownNameError(InputError):
         names = sorted(known)
         near = get_close_matches(name, names, n=3, cutoff=0.6)
         meant = f"; did you mean {' or '.join(near)}?" if near else "."
-        listed = ", ".join(names) or "none"
+        listed = ", ".join(names[:MOST_NAMES]) or "none"
+        if len(names) > MOST_NAMES:
+            listed += f" … {len(names) - MOST_NAMES} more"
         return cls(f"There is no {kind} {name!r}{meant} Those that exist: {listed}.")
 
 

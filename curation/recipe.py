@@ -134,6 +134,9 @@ class Recipe(Settings):
     """Folder or ``s3://`` prefix that everything made is written under."""
     s3: S3Settings = S3Settings()
     """How to reach ``s3://``: ``endpoint_url``, ``region``, ``profile``, ``anonymous``."""
+    on_damage: Literal["quarantine", "salvage"] = "quarantine"
+    """What is done with a damaged tar: ``quarantine`` uses none of its samples,
+    ``salvage`` those that are whole before the damage. Either way the loss is recorded."""
     encoder: EncoderSettings = EncoderSettings()
     images: ImageSettings = ImageSettings()
     classifiers: Annotated[

@@ -2,30 +2,119 @@
 
 Its data version says by which rule, not of which shards: shards come and go, and a new
 version would make the selection of every shard stale. What it was made of is in its
-metadata, :func:`groups_made_of` says what it should be made of, and the shards whose
-duplicates did change are recorded as new versions of ``duplicates``, from here.
+metadata, and :func:`groups_made_of` says what it should be made of now. The shards whose
+duplicates it changes are recorded from here, as new versions of ``duplicates``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
+import pyarrow as pa
 
+from curation.artifacts import Artifacts
+from curation.dedup.exact import find_exact_duplicates
+from curation.dedup.preference import parse_preferences
+from curation.dedup.resolve import Removals, duplicate_tables, join_edges, resolve
 from curation.fingerprint import fingerprint
+from curation.selection import COLUMNS
+from curation.storage import Storage
+from curation.tables import DUPLICATES, EMBEDDINGS, SCORES, read_table, write_table
+from curation_assets.duplicates import described
 from curation_assets.lineage import Lineage
+from curation_assets.shard_asset import (
+    ShardTask,
+    made_from,
+    newest_event,
+    partition_event,
+    recorded_versions,
+)
 
 MADE_OF = "made_of"
+"""Metadata entry: hash of the rule and of every shard that took part."""
+
+
+def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
+    """Define ``duplicate_groups`` for a recipe."""
+
+    @dg.asset(
+        name="duplicate_groups",
+        deps=[
+            dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping())
+            for name in lineage.inputs("duplicate_groups")
+        ],
+        code_version=lineage.code_version("duplicate_groups"),
+        group_name="decision",
+        kinds={"polars", "parquet"},
+        description="Copies among the samples of all shards, and the one of each group "
+        "that stays. Every removed sample has a kept one that stands for it.",
+    )
+    def duplicate_groups(
+        context: dg.AssetExecutionContext, output: dg.ResourceParam[Storage]
+    ) -> dg.MaterializeResult[None]:
+        inputs = current_inputs(context.instance, lineage)
+        shards = sorted(inputs["embeddings"])
+        removals = find_groups(output, lineage, shards)
+        tables = _tables(removals, output, lineage.artifacts, shards)
+        changed = list(_changed_tables(context, lineage, output, tables))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(lineage.groups_version),
+            metadata={
+                MADE_OF: groups_made_of(lineage, inputs),
+                "shards": len(shards),
+                "removed": len(removals),
+                "changed_shards": len(changed),
+            },
+        )
+
+    return duplicate_groups
+
+
+def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Removals:
+    """Find the copies among the samples of some shards.
+
+    Args:
+        output: Holds their embeddings and scores.
+        lineage: Of the recipe.
+        shards: Their order breaks ties of preference.
+    """
+    settings, artifacts = lineage.recipe.duplicates, lineage.artifacts
+
+    def read(ordinal: int, columns: Sequence[str]) -> pa.Table:
+        return _read_columns(output, artifacts, shards[ordinal], columns)
+
+    if not settings.exact:
+        return resolve(join_edges([]))
+    preferences = parse_preferences(settings.prefer)
+    copies = find_exact_duplicates(range(len(shards)), read, preferences)
+    exact = (copies["removed"].to_numpy(), copies["survivor"].to_numpy())
+    return resolve(join_edges([]), exact=exact)
+
+
+def current_inputs(
+    instance: dg.DagsterInstance, lineage: Lineage
+) -> dict[str, dict[str, str]]:
+    """Look up the versions of what there is to compare: shards with every input made."""
+    partitions = instance.get_dynamic_partitions("shards")
+    recorded = {
+        name: recorded_versions(instance, name, partitions)
+        for name in lineage.inputs("duplicate_groups")
+    }
+    complete = set.intersection(*(set(found) for found in recorded.values()))
+    return {
+        name: {shard: v for shard, v in found.items() if shard in complete}
+        for name, found in recorded.items()
+    }
 
 
 def groups_made_of(lineage: Lineage, inputs: Mapping[str, Mapping[str, str]]) -> str:
     """Hash what the groups are made of.
 
     Args:
-        lineage: For the settings and the names of the inputs.
+        lineage: For the rule and the names of the inputs.
         inputs: For each input, the data version of each shard that takes part.
     """
-    rule = lineage.code_version("duplicate_groups")
     known = {name: dict(inputs[name]) for name in lineage.inputs("duplicate_groups")}
-    return fingerprint("duplicate_groups", rule, known)
+    return fingerprint("duplicate_groups", lineage.groups_version, known)
 
 
 def recorded_groups(instance: dg.DagsterInstance) -> str | None:
@@ -35,3 +124,54 @@ def recorded_groups(instance: dg.DagsterInstance) -> str | None:
         return None
     made_of = event.asset_materialization.metadata.get(MADE_OF)
     return str(made_of.value) if made_of else None
+
+
+def _tables(
+    removals: Removals, output: Storage, artifacts: Artifacts, shards: Sequence[str]
+) -> Iterator[tuple[str, pa.Table]]:
+    def read_keys(ordinal: int) -> pa.Array:
+        path = artifacts.embeddings(shards[ordinal])
+        return read_table(output, path, EMBEDDINGS, ["key"])["key"].combine_chunks()
+
+    tables = duplicate_tables(removals, range(len(shards)), shards.__getitem__, read_keys)
+    return ((shards[ordinal], table) for ordinal, table in tables)
+
+
+def _read_columns(
+    output: Storage, artifacts: Artifacts, shard: str, columns: Sequence[str]
+) -> pa.Table:
+    """Read facts, derived columns and scores of a shard, as a preference names them."""
+    import polars as pl
+
+    facts = {c for name in columns if name in COLUMNS for c in COLUMNS[name].reads}
+    facts |= {name for name in columns if name in ("error", "sha256")}
+    scores = [name for name in columns if name not in COLUMNS and name != "error"]
+    path = artifacts.embeddings(shard)
+    frame = pl.DataFrame(read_table(output, path, EMBEDDINGS, sorted(facts | {"key"})))
+    if scores:
+        path = artifacts.scores(shard)
+        found = pl.DataFrame(read_table(output, path, SCORES, ["key", *scores]))
+        frame = frame.join(found, on="key", how="left", maintain_order="left")
+    derived = {n: build() for n in columns if n in COLUMNS and (build := COLUMNS[n].build)}
+    return frame.with_columns(**derived).select(columns).to_arrow()
+
+
+def _changed_tables(
+    context: dg.AssetExecutionContext,
+    lineage: Lineage,
+    output: Storage,
+    tables: Iterable[tuple[str, pa.Table]],
+) -> Iterator[str]:
+    """Write and record the duplicates of the shards for which they changed; name those."""
+    recorded = recorded_versions(context.instance, "duplicates")
+    pointer = newest_event(context.instance)
+    inputs = {"duplicate_groups": lineage.groups_version}
+    for shard, table in tables:
+        version = fingerprint("duplicates", lineage.groups_version, table.to_pydict())
+        path = lineage.artifacts.duplicates(shard)
+        if recorded.get(shard) == made_from(output, path) == version:
+            continue
+        write_table(output, path, DUPLICATES, table, fingerprint=version)
+        task = ShardTask(shard, version, inputs, pointer)
+        context.log_event(partition_event(lineage, "duplicates", task, described(table)))
+        yield shard

@@ -85,7 +85,9 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 lineage.recipe.images,
             )
 
-        yield from record_shards(context, shard_tasks(context, lineage), make, find)
+        yield from record_shards(
+            context, lineage, shard_tasks(context, lineage), make, find
+        )
 
     return embeddings
 

@@ -36,6 +36,7 @@ _INPUTS: dict[str, tuple[str, ...]] = {
 }
 
 _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
+    "shard_index": lambda recipe: recipe.on_damage,
     "embeddings": lambda recipe: {
         "encoder": recipe.encoder.model_dump(mode="json"),
         "images": recipe.images.model_dump(mode="json"),
@@ -77,6 +78,11 @@ class Lineage:
         """
         known: Json = {name: inputs[name] for name in self.inputs(asset)}
         return fingerprint(asset, self.code_version(asset), known)
+
+    @property
+    def groups_version(self) -> str:
+        """Data version of ``duplicate_groups``: of its rule, whichever shards there are."""
+        return fingerprint("duplicate_groups", self.code_version("duplicate_groups"))
 
     @property
     def artifacts(self) -> Artifacts:

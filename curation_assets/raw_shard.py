@@ -31,8 +31,8 @@ def raw_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
         **shard_asset_options(lineage, "raw_shard"),
         group_name="images",
         kinds={"webdataset"},
-        description="A tar of images, captions and metadata at the source. Its data version "
-        "is its size and its ETag or time of change.",
+        description="A tar of images, captions and metadata at the source. Its data "
+        "version is its size and its ETag or time of change.",
     )
     def raw_shard(
         context: dg.AssetExecutionContext, source: dg.ResourceParam[Storage]
@@ -41,7 +41,9 @@ def raw_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
             for task in tasks:
                 yield _seen(source, task)
 
-        yield from record_shards(context, shard_tasks(context, lineage), look, _never)
+        yield from record_shards(
+            context, lineage, shard_tasks(context, lineage), look, _never
+        )
 
     return raw_shard
 

@@ -59,7 +59,7 @@ def scores_asset(lineage: Lineage) -> dg.AssetsDefinition:
             return described(read_table(output, path, SCORES))
 
         tasks = shard_tasks(context, lineage)
-        yield from record_shards(context, tasks, one_by_one(make), find)
+        yield from record_shards(context, lineage, tasks, one_by_one(make), find)
 
     return scores
 

@@ -82,7 +82,7 @@ def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:
             }
 
         tasks = shard_tasks(context, lineage)
-        yield from record_shards(context, tasks, one_by_one(make), find)
+        yield from record_shards(context, lineage, tasks, one_by_one(make), find)
 
     return selection
 

@@ -12,7 +12,7 @@ Belongs here: the pattern. What an asset reads and writes belongs in its own fil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import dagster as dg
 
@@ -24,13 +24,13 @@ from dagster._core.definitions.source_asset import (
 from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.events import DagsterEventType
 
-from curation.errors import CurationError, NotFoundError, TableError
+from curation.errors import CurationError, InputError, NotFoundError, TableError
 from curation.storage import Storage
 from curation.tables import read_about
-from curation_assets.failures import raise_for_shards
+from curation_assets.failures import raise_for_shards, run_failures
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import SHARDS
-from curation_assets.progress import Progress
+from resources.progress import Progress
 
 DATA_VERSION = "dagster/data_version"
 
@@ -53,7 +53,18 @@ class ShardTask:
     """Storage id of the newest event when the inputs were looked up."""
 
 
-def shard_asset_options(lineage: Lineage, name: str) -> dict[str, Any]:
+class ShardAssetOptions(TypedDict):
+    """What all assets that are made per shard have in common."""
+
+    name: str
+    deps: Sequence[str]
+    partitions_def: dg.PartitionsDefinition[str]
+    backfill_policy: dg.BackfillPolicy
+    code_version: str
+    required_resource_keys: set[str]
+
+
+def shard_asset_options(lineage: Lineage, name: str) -> ShardAssetOptions:
     """Give what the per-shard asset ``name`` shares with all others of its kind."""
     return {
         "name": name,
@@ -69,6 +80,7 @@ def shard_asset_options(lineage: Lineage, name: str) -> dict[str, Any]:
 
 def record_shards(
     context: dg.AssetExecutionContext,
+    lineage: Lineage,
     tasks: Sequence[ShardTask],
     make: MakeAll,
     find: Callable[[ShardTask], Metadata | None],
@@ -80,28 +92,33 @@ def record_shards(
 
     Args:
         context: Of the asset, whose partitions are shards.
+        lineage: Of the recipe.
         tasks: The shards to record, as :func:`shard_tasks` gives them.
         make: Makes shards, in any order, and gives each one's metadata or its error.
         find: Gives the metadata of an artifact that is there and has the task's
             fingerprint already, else None.
     """
-    todo = []
-    for task in tasks:
-        if (metadata := find(task)) is None:
-            todo.append(task)
-        else:
-            yield _event(context, task, {**metadata, "cached": True})
-    failures: dict[str, CurationError] = {}
+    asset = context.asset_key.to_user_string()
     progress: Progress = context.resources.progress
-    progress.start(context.asset_key.to_user_string(), len(todo))
-    for task, made in make(todo):
-        if isinstance(made, CurationError):
-            failures[task.shard] = made
-            progress.fail(task.shard, str(made))
-        else:
-            yield _event(context, task, made)
-            progress.advance(task.shard, int(made.get("samples", 0)))
-    raise_for_shards(failures)
+    failures: dict[str, CurationError] = {}
+    todo = []
+    with run_failures():
+        for task in tasks:
+            if (metadata := find(task)) is None:
+                todo.append(task)
+            else:
+                yield partition_event(lineage, asset, task, {**metadata, "cached": True})
+        progress.start(asset, len(todo))
+        for task, made in make(todo):
+            if isinstance(made, InputError):
+                raise made  # a wrong setting is wrong for every shard
+            if isinstance(made, CurationError):
+                failures[task.shard] = made
+                progress.fail(task.shard, str(made))
+            else:
+                yield partition_event(lineage, asset, task, made)
+                progress.advance(task.shard, int(made.get("samples", 0)))
+        raise_for_shards(failures)
     yield dg.MaterializeResult(metadata={SUPPRESS_EVENT: True})
 
 
@@ -123,10 +140,15 @@ def one_by_one(make: Callable[[ShardTask], Metadata]) -> MakeAll:
 
 def is_current(storage: Storage, path: str, task: ShardTask) -> bool:
     """Tell whether a table is there and was made from what the task says."""
+    return made_from(storage, path) == task.fingerprint
+
+
+def made_from(storage: Storage, path: str) -> str | None:
+    """Give the fingerprint of a table; None if it isn't there, or is damaged."""
     try:
-        return read_about(storage, path).get("fingerprint") == task.fingerprint
+        return read_about(storage, path).get("fingerprint")
     except (NotFoundError, TableError):
-        return False
+        return None
 
 
 def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[ShardTask]:
@@ -213,22 +235,21 @@ def _recorded_by_this_run(context: dg.AssetExecutionContext) -> set[str]:
     }
 
 
-def _event(
-    context: dg.AssetExecutionContext, task: ShardTask, metadata: Metadata
+def partition_event(
+    lineage: Lineage, asset: str, task: ShardTask, metadata: Metadata
 ) -> dg.AssetMaterialization:
-    """Record one shard with its own version and what it was made from.
+    """Record one shard of an asset with its own version and what it was made from.
 
     Staleness compares an input's newest event after the pointer with its newest up to it.
     """
-    code_version = context.assets_def.code_versions_by_key[context.asset_key]
     provenance = {
         DATA_VERSION: task.fingerprint,
         "dagster/data_version_is_user_provided": "true",
-        "dagster/code_version": code_version or "",
+        "dagster/code_version": lineage.code_version(asset),
     }
     for name, version in task.inputs.items():
         provenance[f"dagster/input_data_version/{name}"] = version
         provenance[f"dagster/input_event_pointer/{name}"] = str(task.event_pointer)
     return dg.AssetMaterialization(
-        context.asset_key, partition=task.shard, metadata=metadata, tags=provenance
+        asset, partition=task.shard, metadata=metadata, tags=provenance
     )

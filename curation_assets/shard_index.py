@@ -59,7 +59,7 @@ def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
             return describe(read_catalog(output, path))
 
         tasks = shard_tasks(context, lineage)
-        yield from record_shards(context, tasks, one_by_one(make), find)
+        yield from record_shards(context, lineage, tasks, one_by_one(make), find)
 
     return shard_index
 

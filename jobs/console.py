@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from curation_assets.progress import LineProgress, Progress
+from resources.progress import LineProgress, Progress
 
 
 def format_bytes(size: float) -> str:
@@ -53,6 +53,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def print_result(*parts: Table | str) -> None:
+    """Print the result for people: tables and lines, in order."""
+    console = Console()
+    for part in parts:
+        console.print(part, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -15,7 +15,6 @@ from curation.errors import CurationError, DataError, StorageError
 from curation.recipe import Recipe
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import SHARDS
-from curation_assets.progress import LineProgress
 from curation_assets.shard_asset import (
     AssetEvents,
     ShardTask,
@@ -25,6 +24,7 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
+from resources.progress import LineProgress
 
 LINEAGE = Lineage(Recipe(name="test", source="/nowhere", output="/nowhere"))
 KEYS = ["a/0", "a/1", "b/0", "b/1"]
@@ -63,7 +63,7 @@ class Chain:
         @dg.asset(**shard_asset_options(lineage, name))
         def asset(context: dg.AssetExecutionContext) -> AssetEvents:
             yield from record_shards(
-                context, shard_tasks(context, lineage), one_by_one(make), find
+                context, lineage, shard_tasks(context, lineage), one_by_one(make), find
             )
 
         return asset

@@ -1,6 +1,6 @@
 """What is told as shards are done."""
 
-from curation_assets.progress import LineProgress
+from resources.progress import LineProgress
 
 
 def test_a_line_says_what_is_done_and_how_much_is_left() -> None:

@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
 
+import dagster as dg
+
 
 class Progress(ABC):
     """What is told as an asset works through its shards."""
@@ -62,3 +64,12 @@ class LineProgress(Progress):
             f"{self._asset}: {what}; {self._num_done} of {self._num_shards} shards, "
             f"{rate:,.0f} samples/s, about {timedelta(seconds=round(left))} left"
         )
+
+
+class ProgressResource(dg.ConfigurableResource[Progress]):
+    """Tells the log of the run."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> Progress:
+        """Begin to tell."""
+        assert context.log is not None
+        return LineProgress(context.log.info)

@@ -1,0 +1,8 @@
+"""Family: the sub-commands of ``curate``. One file per command."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jobs.commands.run import run
+
+COMMANDS: dict[str, Callable[..., Any]] = {"run": run}

@@ -1,0 +1,68 @@
+"""``curate run``: bring everything up to date."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from curation.recipe import load_recipe
+from curation.storage import open_storage
+from curation_assets.partitions import list_shards
+from jobs.console import (
+    Table,
+    format_bytes,
+    print_json,
+    print_result,
+    result_table,
+    terminal_progress,
+)
+from jobs.curate import ORDER, CurateResult, curate
+from jobs.exit_codes import EXIT_SHARDS_FAILED
+from jobs.options import JsonOption, RecipeOption, ShardsOption, choose_shards
+from jobs.summary import Summary, summarize
+
+
+def run(
+    recipe: RecipeOption = Path("recipe.yaml"),
+    shards: ShardsOption = None,
+    until: Annotated[str, typer.Option(help="The last asset to make.")] = ORDER[-1],
+    as_json: JsonOption = False,
+) -> None:
+    """Make everything that is missing or stale, from raw shards to filtered ones."""
+    settings = load_recipe(recipe)
+    tars = list_shards(open_storage(settings.source, settings.s3))
+    chosen = choose_shards(shards, list(tars))
+    with terminal_progress() as progress:
+        result = curate(settings, progress, shards=chosen, until=until)
+    summary = summarize(settings, chosen)
+    if as_json:
+        print_json(summary.as_json() | result.as_json())
+    else:
+        print_result(*run_tables(summary, result))
+    if result.failed:
+        raise typer.Exit(EXIT_SHARDS_FAILED)
+
+
+def run_tables(summary: Summary, result: CurateResult) -> list[Table | str]:
+    """Lay out what was done and what it amounts to."""
+    funnel = summary.funnel
+    share = funnel.kept / max(funnel.samples, 1)
+    rows: list[tuple[str, Any]] = [("samples in", funnel.samples)]
+    rows += [(f"  dropped: {reason}", count) for reason, count in funnel.reasons.items()]
+    rows += [("samples kept", funnel.kept)]
+    shown: list[Table | str] = []
+    if result.num_runs == 0:
+        shown.append("Everything is up to date: there was nothing to do.")
+    if result.seconds:
+        shown.append(result_table("", ("step", "seconds"), list(result.seconds.items())))
+    shown.append(result_table("", ("", "count"), rows))
+    shown.append(
+        f"{share:.1%} of the samples, {format_bytes(summary.filtered_bytes)} of "
+        f"{format_bytes(summary.raw_bytes)}, are in {summary.filtered_folder}"
+    )
+    if result.failed:
+        shown.append(
+            result_table("Not made", ("shard", "why"), list(result.failed.items()))
+        )
+    return shown

@@ -1,0 +1,187 @@
+"""Bring everything up to date, from a terminal: the same assets, instance and records.
+
+Runs are executed in this process, one after the other, so that no daemon is needed and
+the model stays loaded; each is recorded like any other, and shows in the UI.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from curation import errors
+from curation.errors import (
+    CurationError,
+    InputError,
+    StaleError,
+    StorageError,
+    UnknownNameError,
+)
+from curation.recipe import Recipe
+from curation.storage import StoredFile, open_storage
+from curation_assets.lineage import Lineage
+from curation_assets.partitions import SHARDS, list_shards
+from jobs.definitions import build_definitions
+from jobs.instance import open_instance, set_shards
+from jobs.next_runs import NextRun, next_runs
+from jobs.plan import DECISION_ASSETS, IMAGE_ASSETS, Plan, make_plan
+from resources.progress import Progress
+
+ORDER = (*IMAGE_ASSETS, "duplicate_groups", *DECISION_ASSETS)
+"""Every asset, in the order in which they are made."""
+
+
+_KEEPS_CHANGING = (
+    "{} of shard {} was made, and is to be made again: its source changes while it is "
+    "curated; wait until the tars are complete"
+)
+
+
+@dataclass
+class CurateResult:
+    """What a call of :func:`curate` did."""
+
+    num_runs: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall seconds by asset."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Shard to the reason why it could not be made."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as JSON values."""
+        return asdict(self)
+
+
+def curate(
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    shards: Sequence[str] | None = None,
+    until: str = ORDER[-1],
+) -> CurateResult:
+    """Make whatever is missing or stale.
+
+    Args:
+        recipe: What to make.
+        progress: Who is told.
+        shards: Only these; by default all that are at the source.
+        until: The last asset to make.
+
+    Raises:
+        InputError: Something that a person must change stands in the way.
+        StorageError: Storage failed, and kept failing.
+        CurationError: A run ended for a reason that is none of one shard.
+    """
+    if until not in ORDER:
+        raise UnknownNameError.among("asset", until, ORDER)
+    tars = list_shards(open_storage(recipe.source, recipe.s3))
+    chosen = set(tars if shards is None else shards)
+    watcher = _Watcher(progress)
+    result = CurateResult(failed=watcher.failed)
+    definitions = build_definitions(recipe, progress=watcher)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with open_instance(recipe) as instance:
+        set_shards(instance, tars)
+        executed: set[NextRun] = set()
+        while runs := _next(instance, recipe, tars, chosen, until, watcher.failed):
+            for run in runs:
+                if run in executed:
+                    raise StaleError(_KEEPS_CHANGING.format(run.assets[0], run.shards[:1]))
+                executed.add(run)
+                _execute(job, instance, run, watcher, result)
+    return result
+
+
+def _next(
+    instance: dg.DagsterInstance,
+    recipe: Recipe,
+    tars: Mapping[str, StoredFile],
+    chosen: set[str],
+    until: str,
+    failed: Iterable[str],
+) -> list[NextRun]:
+    wanted = ORDER[: ORDER.index(until) + 1]
+    plan = make_plan(instance, Lineage(recipe), tars)
+    due = {
+        asset: {s: c for s, c in causes.items() if s in chosen and asset in wanted}
+        for asset, causes in plan.due.items()
+    }
+    groups_due = plan.groups_due if "duplicate_groups" in wanted else None
+    runs = next_runs(
+        Plan(due, groups_due),
+        instance.get_dynamic_partitions(SHARDS.name or ""),
+        shards_per_run=recipe.machine.shards_per_run,
+        given_up=set(failed),
+    )
+    return [
+        NextRun(tuple(a for a in run.assets if a in wanted), run.shards) for run in runs
+    ]
+
+
+def _execute(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    run: NextRun,
+    watcher: "_Watcher",
+    result: CurateResult,
+) -> None:
+    """Execute one run; shards that fail are noted, anything else is raised."""
+    before = len(watcher.failed)
+    done = job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(asset) for asset in run.assets],
+        tags=run.tags,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+    result.num_runs += 1
+    for event in done.all_events:
+        if event.is_step_success and event.step_key:
+            spent = event.step_success_data.duration_ms / 1000
+            result.seconds[event.step_key] = result.seconds.get(event.step_key, 0) + spent
+    if not done.success and len(watcher.failed) == before:
+        raise _cause(done)
+
+
+class _Watcher(Progress):
+    """Passes progress on, and remembers which shards failed and why."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.failed: dict[str, str] = {}
+
+    def start(self, asset: str, num_shards: int) -> None:
+        self._progress.start(asset, num_shards)
+
+    def advance(self, shard: str, num_samples: int) -> None:
+        self._progress.advance(shard, num_samples)
+
+    def fail(self, shard: str, reason: str) -> None:
+        self.failed[shard] = reason
+        self._progress.fail(shard, reason)
+
+
+def _cause(done: dg.ExecuteInProcessResult) -> CurationError:
+    """Give the error that ended a run, of its own class if it is one of this package."""
+    failures = [
+        event.step_failure_data for event in done.all_events if event.is_step_failure
+    ]
+    if not failures:
+        return CurationError("the run ended early; the Dagster UI has its log")
+    told = failures[0].user_failure_data
+    error = failures[0].error
+    while error is not None:
+        kind = getattr(errors, error.cls_name or "", None)
+        if isinstance(kind, type) and issubclass(kind, CurationError):
+            text = error.message.partition(": ")[2].strip()
+            return _OF_CLASS.get(kind, CurationError)(text)
+        error = error.cause
+    text = (told.description if told else None) or failures[0].error_display_string
+    return CurationError(text)
+
+
+_OF_CLASS: dict[type[CurationError], type[CurationError]] = {
+    kind: kind for kind in (InputError, UnknownNameError, StorageError)
+}
+"""Classes that decide about the exit code, and can be made of a message alone."""
