@@ -47,8 +47,10 @@ from curation.testing.image_shards import make_shard, tar_samples
 
 Task = tuple[str, str]
 """What to do, and with which shard."""
-Measured = tuple[int, int, float, float]
-"""Process, images, MiB before any image, MiB at most."""
+Measured = tuple[int, int, float, float, float]
+"""Process, images, CPU seconds, MiB before any image, MiB at most."""
+Rate = tuple[float, float]
+"""Images per second, and CPU milliseconds per image (all threads and processes)."""
 
 
 def end_to_end(shard: str, loader: ImageLoader, embedder: Embedder) -> int:
@@ -88,13 +90,13 @@ WAYS: dict[str, Callable[[str, ImageLoader, Embedder], int]] = {
 def measure(task: Task, loader: ImageLoader, embedder: Embedder) -> Measured:
     """Do one task in a worker."""
     embedder.embed(_one_batch(loader, embedder))  # load, compile
-    before = _memory_mib()
+    before, started = _memory_mib(), _cpu_seconds()
     name, shard = task
     count = WAYS[name](shard, loader, embedder)
-    return os.getpid(), count, before, _memory_mib()
+    return os.getpid(), count, _cpu_seconds() - started, before, _memory_mib()
 
 
-def plain_dataloader(shards: list[str], embedder: TimmEmbedder) -> float:
+def plain_dataloader(shards: list[str], embedder: TimmEmbedder) -> Rate:
     """Embed as a first script would: a DataLoader, timm's transform, float32."""
     from torch.utils.data import DataLoader
 
@@ -106,23 +108,22 @@ def plain_dataloader(shards: list[str], embedder: TimmEmbedder) -> float:
         num_workers=len(os.sched_getaffinity(0)),
     )
     model = _plain_model(embedder)
-    batches = iter(data)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), _cpu_seconds()
     with torch.inference_mode():
-        for batch in batches:
+        for batch in data:
             vectors = model(batch.to(embedder.device))
             torch.nn.functional.normalize(vectors, dim=1).cpu()
-    return len(photographs) / (time.perf_counter() - started)
+    return _rate(len(photographs), started, cpu)
 
 
-def nemos_way(shards: list[str], embedder: TimmEmbedder) -> float:
+def nemos_way(shards: list[str], embedder: TimmEmbedder) -> Rate:
     """Decode whole shards to full resolution on the host, then PIL, then float32."""
     from curation.image_decoding import decode_image, read_header
 
     photographs = [data for shard in shards for data in _encoded(shard)]
     transform = _timms_transform(embedder)
     model = _plain_model(embedder)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), _cpu_seconds()
     images = [decode_image(data, read_header(data)).copy() for data in photographs]
     with torch.inference_mode():
         for first in range(0, len(images), 32):
@@ -130,7 +131,7 @@ def nemos_way(shards: list[str], embedder: TimmEmbedder) -> float:
             batch = torch.stack([transform(Image.fromarray(image)) for image in part])
             vectors = model(batch.to(embedder.device))
             torch.nn.functional.normalize(vectors, dim=1).cpu()
-    return len(photographs) / (time.perf_counter() - started)
+    return _rate(len(photographs), started, cpu)
 
 
 class _Pictures:
@@ -179,6 +180,16 @@ def _damaged(shard: str) -> str:
     return shard.removesuffix(".tar") + ".damaged.tar"
 
 
+def _rate(count: int, started: float, cpu: float) -> Rate:
+    wall = time.perf_counter() - started
+    return count / wall, (_cpu_seconds() - cpu) * 1000 / count
+
+
+def _cpu_seconds() -> float:
+    times = os.times()  # of children only when they have ended
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def _memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -209,24 +220,26 @@ def rounds(shards: list[str], num_workers: int, count: int) -> Iterator[Task]:
 
 def measured_rates(
     tools: EmbeddingTools, devices: tuple[str, ...], shards: list[str], count: int
-) -> tuple[dict[str, float], float, float]:
-    """Give each way's images/s over all devices, and MiB before and at most."""
-    rates: dict[str, list[float]] = {name: [] for name in WAYS}
+) -> tuple[dict[str, Rate], float, float]:
+    """Give each way's medians over all devices, and MiB before and at most."""
+    speeds: dict[str, list[float]] = {name: [] for name in WAYS}
+    costs: dict[str, list[float]] = {name: [] for name in WAYS}
     warm: set[int] = set()
     before, most = 0.0, 0.0
     tasks = rounds(shards, len(devices), count)
     for outcome in embed_on_workers(tasks, measure, tools, devices):
         if outcome.error is not None or outcome.result is None:
             raise RuntimeError(f"{outcome.task}: {outcome.error}")
-        process, images, start, peak = outcome.result
+        process, images, cpu, start, peak = outcome.result
         if process not in warm:
             warm.add(process)
             before = max(before, start)
             continue
         most = max(most, peak)
-        rates[outcome.task[0]].append(images / outcome.seconds)
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    return {n: rate * len(devices) for n, rate in medians.items()}, before, most
+        speeds[outcome.task[0]].append(images / outcome.seconds * len(devices))
+        costs[outcome.task[0]].append(cpu * 1000 / images)
+    median = statistics.median
+    return {n: (median(speeds[n]), median(costs[n])) for n in WAYS}, before, most
 
 
 def main() -> None:
@@ -254,12 +267,19 @@ def main() -> None:
         few = shards[:1] if devices[0] == "cpu" else shards
         rates["DataLoader, PIL, fp32"] = plain_dataloader(few, plain)
         rates["NeMo's way, fp32"] = nemos_way(few, plain)
-    ours, model, decode, _ = (rates[name] for name in WAYS)
-    in_turn = 1 / (1 / model + 1 / decode)
-    for name, rate in rates.items():
-        print(f"  {name:24}{rate:9.1f} images/s{ours / rate:9.2f} x")
-    print(f"  {'both bounds in turn':24}{in_turn:9.1f} images/s{ours / in_turn:9.2f} x")
-    print(f"end to end / tighter bound: {ours / min(model, decode):.2f}")
+    (ours, our_cost), (model, model_cost), (decode, decode_cost), _ = (
+        rates[name] for name in WAYS
+    )
+    in_turn = 1 / (1 / model + 1 / decode), model_cost + decode_cost
+    print(f"{'':28}{'images/s':>10}{'ours':>8}{'CPU ms/image':>15}{'ours':>8}")
+    for name, (rate, cost) in (rates | {"both bounds in turn": in_turn}).items():
+        print(
+            f"  {name:26}{rate:10.1f}{ours / rate:7.2f}x{cost:15.2f}{cost / our_cost:7.2f}x"
+        )
+    print(
+        f"end to end / tighter bound: {ours / min(model, decode):.2f} by time, "
+        f"{max(model_cost, decode_cost) / our_cost:.2f} by CPU time"
+    )
     print(f"memory of a process: {before:.0f} MiB with the model, {most:.0f} MiB at most")
     if devices[0] != "cpu":
         per_hour = 3600 * ours / len(devices)

@@ -27,10 +27,6 @@ log = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-COMPILE_FROM_IMAGES = 50_000
-"""Images per process from which compiling pays: up to half a minute at first, then some
-15 % less time per image end to end (lite0 in bf16 on a CPU: ``benchmarks/embed.py``)."""
-
 PROJECTION_DIMS = frozenset({384, 512, 640, 768, 1024, 1152, 1280})
 """Widths of the joint spaces of CLIP-like models. timm writes such a model's projection
 as its classifier, with this many "classes"; no set of labels has so many."""
@@ -56,8 +52,10 @@ class TimmEmbedder(Embedder):
     """Of the arithmetic; ``auto`` is bf16 where the device computes in it, else fp32."""
     device: str = "cpu"
     compiled: bool = False
-    """Run through ``torch.compile``: see :data:`COMPILE_FROM_IMAGES`. Ignored, with a
-    warning, where there is no C++ compiler."""
+    """Run through ``torch.compile``, for up to half a minute more at first. Off, because
+    on a CPU it gains nothing at the batch size that is fastest there (lite0 in bf16:
+    ``benchmarks/embed.py --compiled``); not measured on a GPU. Ignored, with a warning,
+    where there is no C++ compiler."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), astuple(self)  # settings travel, loaded weights don't
@@ -231,7 +229,7 @@ class TimmEmbedder(Embedder):
         if not has_compiler():
             log.warning("torch.compile needs a C++ compiler; running without it")
             return forward
-        # constants folded into the kernels: a third faster on a CPU
+        # weights folded into the kernels: what makes it fast on a CPU
         return torch.compile(forward, options={"freezing": self.device == "cpu"})
 
 

@@ -24,7 +24,7 @@ from curation.image_transform import ImageTransform
 if TYPE_CHECKING:
     import torch
 
-_CPU_SLOTS = 8  # lite0 in bf16: 9.0 ms per image at 8, 11.3 at 32, 13.8 at 64
+_CPU_SLOTS = 4  # lite0 in bf16, two processes: ms per image 8.8 at 2, 7.3 at 4, 10.6 at 16
 _GPU_SLOTS = 256
 DEFAULT_MAX_PIXELS = 178_956_970  # where Pillow begins to warn of decompression bombs
 
@@ -71,8 +71,8 @@ class LoaderSettings:
     """What every loader needs to be told."""
 
     batch_size: int | None = None
-    """Slots of a batch. None is 8 on a CPU, whose caches larger batches overflow (a third
-    slower at 64), and 256 on a GPU."""
+    """Slots of a batch. None is 4 on a CPU, whose caches larger batches overflow, and 256
+    on a GPU."""
     device: str = "cpu"
     """Where batches go: ``cpu``, ``cuda`` or ``cuda:N``."""
     max_pixels: int = DEFAULT_MAX_PIXELS
