@@ -115,8 +115,8 @@ class MachineSettings(Settings):
     """Use GPUs that other runs use too."""
     image_loader: Literal["auto", "dali", "nvimgcodec", "pillow"] = "auto"
     """What decodes: ``auto`` is DALI on a GPU and its decoder, nvImageCodec, on a CPU."""
-    batch_size: int = Field(default=64, gt=0)
-    """Images per forward pass."""
+    batch_size: int | None = Field(default=None, gt=0)
+    """Images per forward pass; by default what measured best on the device."""
     compile: bool = False
     """Run the model through torch.compile: worth it from some ten thousand images on."""
     shards_per_run: int = Field(default=50, gt=0, le=1000)

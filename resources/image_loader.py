@@ -20,7 +20,7 @@ class ImageLoaderResource(dg.ConfigurableResource[ImageLoaderChoice]):
     """DALI on a GPU; on a CPU its decoder, nvImageCodec, unless another one is named."""
 
     loader: str | None
-    batch_size: int
+    batch_size: int | None
     max_pixels: int
     rotate_by_exif: bool
 
