@@ -56,22 +56,24 @@ CATALOG = TableKind(
     "catalog",
     1,
     (
-        _required("sample", pa.int32()),
-        _required("key", pa.string()),
-        _required("extension", pa.string()),
+        pa.field("sample", pa.int32()),
+        pa.field("key", pa.string()),
+        pa.field("extension", pa.string()),
         _required("name", pa.string()),
         _required("header_start", pa.int64()),
         _required("data_start", pa.int64()),
         _required("size", pa.int64()),
         _required("end", pa.int64()),
+        pa.field("loss", pa.string()),
     ),
 )
-"""One row per member that belongs to a sample, in the order of the tar.
+"""One row per component of the shard, sample after sample, then one per loss.
 
 ``sample`` counts samples from 0 in the order of their first members; ``key`` is theirs
 and ``extension`` all after the first dot of the base name. Bytes ``[header_start, end)``
 are the member with its headers (long names and pax records too) and its padding; its data
-are the ``size`` bytes from ``data_start``.
+are the ``size`` bytes from ``data_start``. A loss is a member, or a range of damaged
+bytes, that belongs to no sample: ``loss`` says why, ``sample`` is null.
 """
 
 EMBEDDINGS = TableKind(
