@@ -115,7 +115,9 @@ def test_another_filter_makes_only_the_decision_due(instance: dg.DagsterInstance
     assert plan.groups_due is None
 
 
-def test_another_encoder_makes_all_below_the_index_due(instance: dg.DagsterInstance) -> None:
+def test_another_encoder_makes_all_below_the_index_due(
+    instance: dg.DagsterInstance,
+) -> None:
     make_everything(instance, Lineage(RECIPE), TARS)
     encoder = EncoderSettings(model="vit_base_patch16_224", weights="hub")
     changed = Lineage(RECIPE.model_copy(update={"encoder": encoder}))
@@ -130,7 +132,9 @@ def test_another_machine_makes_nothing_due(instance: dg.DagsterInstance) -> None
     assert make_plan(instance, changed, TARS).is_empty
 
 
-def test_a_selection_is_due_when_its_duplicates_changed(instance: dg.DagsterInstance) -> None:
+def test_a_selection_is_due_when_its_duplicates_changed(
+    instance: dg.DagsterInstance,
+) -> None:
     make_everything(instance, Lineage(RECIPE), TARS)
     record(instance, "duplicates", "a/0", "another slice")
     plan = make_plan(instance, Lineage(RECIPE), TARS)
