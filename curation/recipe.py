@@ -72,6 +72,17 @@ class EncoderSettings(Settings):
     fp32: name one if machines of several kinds share the work."""
 
 
+class TextEncoderSettings(Settings):
+    """The model that turns captions into embeddings: the encoder's other tower."""
+
+    model: str = "ViT-L-14-quickgelu"
+    """open_clip's name of the architecture."""
+    pretrained: str = "openai"
+    """open_clip's tag of the published weights."""
+    weights: str = "hub"
+    """``hub`` (open_clip's published weights), or a file of them."""
+
+
 class ImageSettings(Settings):
     """Which component is the image, and which images are refused."""
 
@@ -127,6 +138,8 @@ class Recipe(Settings):
     s3: S3Settings = S3Settings()
     """How to reach ``s3://``: ``endpoint_url``, ``region``, ``profile``, ``anonymous``."""
     encoder: EncoderSettings = EncoderSettings()
+    text_encoder: TextEncoderSettings | None = None
+    """Left out, captions are not embedded, and ``text_alignment`` can't be scored."""
     images: ImageSettings = ImageSettings()
     classifiers: Annotated[
         dict[str, dict[str, Any]], AfterValidator(_weights_from_recipe_folder)

@@ -9,6 +9,8 @@ from curation.classifiers.aesthetic_linear import AestheticLinearClassifier
 from curation.classifiers.base import Classifier, EncoderNeed
 from curation.classifiers.linear_probe import LinearProbe
 from curation.classifiers.nsfw import NsfwClassifier
+from curation.classifiers.text_alignment import TextAlignment
+from curation.classifiers.zero_shot import ZeroShot
 from curation.errors import UnknownNameError
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "EncoderNeed",
     "LinearProbe",
     "NsfwClassifier",
+    "TextAlignment",
+    "ZeroShot",
     "make_classifier",
     "make_classifiers",
 ]
@@ -30,6 +34,8 @@ CLASSIFIERS: dict[str, type[Classifier]] = {
         AestheticLinearClassifier,
         NsfwClassifier,
         LinearProbe,
+        TextAlignment,
+        ZeroShot,
     )
 }
 """Every kind of classifier, by the name that recipes call it."""

@@ -159,6 +159,13 @@ def written_value(node: ast.expr) -> Any:
     raise InputError(f"{shown(node)}: expected a number or a quoted text written out here")
 
 
+def is_written(node: ast.expr) -> bool:
+    """Tell whether a part is a value written out, not computed."""
+    if isinstance(node, ast.UnaryOp):
+        node = node.operand
+    return isinstance(node, ast.Constant)
+
+
 def is_null(node: ast.expr) -> bool:
     """Tell whether a part is ``null``."""
     return isinstance(node, ast.Constant) and node.value is None
