@@ -192,9 +192,10 @@ class Filter:
             rule = parse_expression(_rule_of(node, self.ready_made))
             yield from self._conjuncts_of(rule, f"{label}{shown(node)}: ")
         else:
+            text = label + shown(node)  # before rules take the place of their calls
             written_out = _WriteOut(self.ready_made).visit(node)
             self._check_calls(written_out)
-            yield Conjunct(label + shown(node), written_out)
+            yield Conjunct(text, written_out)
 
     def _check_calls(self, node: ast.expr) -> None:
         known = {*self.functions, *OTHER_CALLS}

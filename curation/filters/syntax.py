@@ -42,6 +42,8 @@ def parse_expression(text: str) -> ast.expr:
             node = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise InputError(_not_an_expression(text, error)) from error
+    if isinstance(node, ast.Tuple) and not node.elts:
+        raise InputError("the filter is empty; write true to keep every sample")
     _check_grammar(node, source)
     return _Plain(source).visit(node)  # type: ignore[no-any-return]
 
