@@ -72,6 +72,17 @@ class EncoderSettings(Settings):
     fp32: name one if machines of several kinds share the work."""
 
 
+class TextEncoderSettings(Settings):
+    """The model that turns captions into embeddings: the encoder's other tower."""
+
+    model: str = "ViT-L-14-quickgelu"
+    """open_clip's name of the architecture."""
+    pretrained: str = "openai"
+    """open_clip's tag of the published weights."""
+    weights: str = "hub"
+    """``hub`` (open_clip's published weights), or a file of them."""
+
+
 class ImageSettings(Settings):
     """Which component is the image, and which images are refused."""
 
@@ -138,6 +149,8 @@ class Recipe(Settings):
     """What is done with a damaged tar: ``quarantine`` uses none of its samples,
     ``salvage`` those that are whole before the damage. Either way the loss is recorded."""
     encoder: EncoderSettings = EncoderSettings()
+    text_encoder: TextEncoderSettings | None = None
+    """Left out, captions are not embedded, and ``text_alignment`` can't be scored."""
     images: ImageSettings = ImageSettings()
     classifiers: Annotated[
         dict[str, dict[str, Any]], AfterValidator(_weights_from_recipe_folder)

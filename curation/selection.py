@@ -213,7 +213,7 @@ def select_samples(
     import polars as pl
 
     live = judged_samples(facts, scores, duplicates, filter_)
-    truths = _truths(live, filter_)
+    truths = conjunct_values(live, filter_)
     reasons = pl.concat_list(
         [_reason(f"{i}", part.text) for i, part in enumerate(filter_.conjuncts)]
     )
@@ -292,8 +292,7 @@ def find_cuts(
 
     parts: dict[str, list[np.ndarray]] = {cut.text: [] for cut in filter_.cuts}
     for frame in samples:
-        schema = available_columns([c for c in frame.columns if c not in _NO_SCORES])
-        values = frame.select(**filter_.cut_arguments(schema))
+        values = frame.select(**filter_.cut_arguments(judged_schema(frame)))
         for name in parts:
             parts[name].append(values[name].drop_nulls().to_numpy())
     return {
@@ -304,7 +303,25 @@ def find_cuts(
     }
 
 
-_NO_SCORES = {*COLUMNS, "error"}
+def judged_schema(frame: "pl.DataFrame") -> dict[str, Kind]:
+    """Give the columns that a filter may name in what :func:`judged_samples` gives."""
+    return available_columns([c for c in frame.columns if c not in {*COLUMNS, "error"}])
+
+
+def conjunct_values(frame: "pl.DataFrame", filter_: Filter) -> "pl.DataFrame":
+    """Compute each conjunct of a filter.
+
+    Args:
+        frame: What :func:`judged_samples` gives.
+        filter_: With its cuts bound, if it has any.
+
+    Returns:
+        Columns ``0``, ``1`` … in the order of the conjuncts, of true, false, and null
+        where a value is missing.
+    """
+    conjuncts = filter_.expressions(judged_schema(frame))
+    named = {f"{number}": value for number, value in enumerate(conjuncts)}
+    return frame.with_columns(**named).select(*named)
 
 
 def count_reasons(selections: Iterable[pa.Table]) -> dict[str, int]:
@@ -382,14 +399,6 @@ def _with_duplicates(frame: "pl.DataFrame", duplicates: pa.Table) -> "pl.DataFra
         maintain_order="left",
     )
     return joined.with_columns(pl.col("is_duplicate").fill_null(False))
-
-
-def _truths(frame: "pl.DataFrame", filter_: Filter) -> "pl.DataFrame":
-    """Compute each conjunct: columns ``0``, ``1`` … of true, false and null."""
-    schema = available_columns([c for c in frame.columns if c not in _NO_SCORES])
-    conjuncts = filter_.expressions(schema)
-    names = [f"{i}" for i in range(len(conjuncts))]
-    return frame.with_columns(**dict(zip(names, conjuncts, strict=True))).select(names)
 
 
 def _reason(name: str, text: str) -> "pl.Expr":

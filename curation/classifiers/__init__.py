@@ -4,22 +4,41 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from curation.classifiers.aesthetic import AestheticClassifier
+from curation.classifiers.aesthetic_linear import AestheticLinearClassifier
 from curation.classifiers.base import Classifier, EncoderNeed
 from curation.classifiers.linear_probe import LinearProbe
+from curation.classifiers.nsfw import NsfwClassifier
+from curation.classifiers.text_alignment import TextAlignment
+from curation.classifiers.zero_shot import ZeroShot
 from curation.errors import UnknownNameError
 
 __all__ = [
     "CLASSIFIERS",
+    "AestheticClassifier",
+    "AestheticLinearClassifier",
     "Classifier",
     "EncoderNeed",
     "LinearProbe",
+    "NsfwClassifier",
+    "TextAlignment",
+    "ZeroShot",
     "make_classifier",
     "make_classifiers",
 ]
 
 CLASSIFIERS: dict[str, type[Classifier]] = {
-    member.name: member for member in (LinearProbe,)
+    member.name: member
+    for member in (
+        AestheticClassifier,
+        AestheticLinearClassifier,
+        NsfwClassifier,
+        LinearProbe,
+        TextAlignment,
+        ZeroShot,
+    )
 }
+"""Every kind of classifier, by the name that recipes call it."""
 
 
 def make_classifier(name: str, **settings: Any) -> Classifier:

@@ -31,7 +31,8 @@ def detect_language(caption: "pl.Expr") -> "pl.Expr":
 
     def codes(texts: pl.Series) -> pl.Series:
         found = [
-            classify(text)[0] if any(map(str.isalpha, text)) else None for text in texts
+            classify(text)[0] if any(map(str.isalpha, text or "")) else None
+            for text in texts
         ]
         return pl.Series(found, dtype=pl.String)
 

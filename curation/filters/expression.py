@@ -171,13 +171,18 @@ class Filter:
         reader = self._reader(schema)
         return [reader.read(part.node, "flag").build() for part in self.conjuncts]
 
+    def number(self, part: str, schema: Schema) -> "pl.Expr":
+        """Give the Polars expression of a numeric part, float64.
+
+        Args:
+            part: A part of the filter in normal form.
+            schema: As :meth:`expressions`.
+        """
+        return self._reader(schema).read(parse_expression(part), "number").build()
+
     def cut_arguments(self, schema: Schema) -> dict[str, "pl.Expr"]:
         """Give the expression of each cut's values, float64, by the cut's text."""
-        reader = self._reader(schema)
-        return {
-            cut.text: reader.read(parse_expression(cut.argument), "number").build()
-            for cut in self.cuts
-        }
+        return {cut.text: self.number(cut.argument, schema) for cut in self.cuts}
 
     def _conjuncts_of(self, node: ast.expr, label: str) -> Iterator[Conjunct]:
         if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
@@ -187,9 +192,10 @@ class Filter:
             rule = parse_expression(_rule_of(node, self.ready_made))
             yield from self._conjuncts_of(rule, f"{label}{shown(node)}: ")
         else:
+            text = label + shown(node)  # before rules take the place of their calls
             written_out = _WriteOut(self.ready_made).visit(node)
             self._check_calls(written_out)
-            yield Conjunct(label + shown(node), written_out)
+            yield Conjunct(text, written_out)
 
     def _check_calls(self, node: ast.expr) -> None:
         known = {*self.functions, *OTHER_CALLS}

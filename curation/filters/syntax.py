@@ -42,6 +42,8 @@ def parse_expression(text: str) -> ast.expr:
             node = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise InputError(_not_an_expression(text, error)) from error
+    if isinstance(node, ast.Tuple) and not node.elts:
+        raise InputError("the filter is empty; write true to keep every sample")
     _check_grammar(node, source)
     return _Plain(source).visit(node)  # type: ignore[no-any-return]
 
@@ -157,6 +159,13 @@ def written_value(node: ast.expr) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
     raise InputError(f"{shown(node)}: expected a number or a quoted text written out here")
+
+
+def is_written(node: ast.expr) -> bool:
+    """Tell whether a part is a value written out, not computed."""
+    if isinstance(node, ast.UnaryOp):
+        node = node.operand
+    return isinstance(node, ast.Constant)
 
 
 def is_null(node: ast.expr) -> bool:

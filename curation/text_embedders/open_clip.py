@@ -1,0 +1,166 @@
+"""The text tower of a CLIP-like model, by open_clip, an optional package."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curation.errors import InputError, NotFoundError, UnknownNameError
+from curation.fingerprint import Json, file_sha256
+from curation.model_weights import fitted_weights, read_weights, state_sha256
+from curation.text_embedders.base import TextEmbedder
+
+HUB = "hub"
+
+IMAGE_TOWERS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("ViT-B-32-quickgelu", "openai"): (
+        "vit_base_patch32_clip_quickgelu_224.openai",
+        "ViT-B/32",
+    ),
+    ("ViT-B-16-quickgelu", "openai"): (
+        "vit_base_patch16_clip_quickgelu_224.openai",
+        "ViT-B/16",
+    ),
+    ("ViT-L-14-quickgelu", "openai"): (
+        "vit_large_patch14_clip_quickgelu_224.openai",
+        "ViT-L/14",
+    ),
+    ("ViT-L-14-336-quickgelu", "openai"): (
+        "vit_large_patch14_clip_quickgelu_336.openai",
+        "ViT-L/14@336px",
+    ),
+    ("ViT-B-32", "laion2b_s34b_b79k"): ("vit_base_patch32_clip_224.laion2b",),
+    ("ViT-B-16", "laion2b_s34b_b88k"): ("vit_base_patch16_clip_224.laion2b",),
+    ("ViT-L-14", "laion2b_s32b_b82k"): ("vit_large_patch14_clip_224.laion2b",),
+    ("ViT-H-14", "laion2b_s32b_b79k"): ("vit_huge_patch14_clip_224.laion2b",),
+    ("ViT-bigG-14", "laion2b_s39b_b160k"): ("vit_gigantic_patch14_clip_224.laion2b",),
+    ("ViT-B-32", "datacomp_xl_s13b_b90k"): ("vit_base_patch32_clip_224.datacompxl",),
+    ("ViT-B-16", "datacomp_xl_s13b_b90k"): ("vit_base_patch16_clip_224.datacompxl",),
+    ("ViT-L-14", "datacomp_xl_s13b_b90k"): ("vit_large_patch14_clip_224.datacompxl",),
+    ("ViT-L-14-quickgelu", "dfn2b"): ("vit_large_patch14_clip_quickgelu_224.dfn2b",),
+    ("ViT-H-14-quickgelu", "dfn5b"): ("vit_huge_patch14_clip_quickgelu_224.dfn5b",),
+}
+"""open_clip's model and tag to the names of the same weights' image tower: timm's, and for
+OpenAI's models OpenAI's."""
+
+
+@dataclass(frozen=True)
+class OpenClipTextEmbedder(TextEmbedder):
+    """The text tower of one of open_clip's models.
+
+    Texts are cut at the model's context, mostly 77 tokens, about 50 English words.
+
+    Source: mlfoundations/open_clip, README.md.
+    """
+
+    model: str = "ViT-L-14-quickgelu"
+    """open_clip's name of the architecture. OpenAI's weights need ``-quickgelu``."""
+    pretrained: str = "openai"
+    """open_clip's tag of the published weights, wherever they come from."""
+    weights: str = HUB
+    """``hub`` (fetched by open_clip), or a ``.safetensors``, ``.pt`` or ``.bin`` file."""
+    device: str = "cpu"
+    batch_size: int = 256
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # settings travel, loaded weights don't
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def dim(self) -> int:
+        return int(self._config["embed_dim"])
+
+    def encoder(self) -> dict[str, Json]:
+        return {
+            "kind": "open_clip",
+            "model": f"{self.model}/{self.pretrained}",
+            "weights_sha256": self._weights_sha256,
+            "dim": self.dim,
+            "pairs_with": list(IMAGE_TOWERS.get((self.model, self.pretrained), ())),
+        }
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        import torch
+        from torch.nn.functional import normalize
+
+        vectors = np.empty((len(texts), self.dim), np.float16)
+        with torch.inference_mode():
+            for start in range(0, len(texts), self.batch_size):
+                part = list(texts[start : start + self.batch_size])
+                tokens = self._tokenizer(part).to(self.device)
+                output = self._loaded.encode_text(tokens).float()
+                vectors[start : start + len(part)] = normalize(output).half().cpu().numpy()
+        return vectors
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        open_clip = _open_clip()
+        if self.model not in open_clip.list_models():
+            names = open_clip.list_models()
+            raise UnknownNameError.among("open_clip model", self.model, names)
+        config: dict[str, Any] = open_clip.get_model_config(self.model)
+        return config
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return _open_clip().get_tokenizer(self.model)
+
+    @cached_property
+    def _weights_sha256(self) -> str:
+        if self.weights != HUB:
+            return file_sha256(self._file)
+        return state_sha256(self._loaded.state_dict())
+
+    @property
+    def _file(self) -> Path:
+        file = Path(self.weights)
+        if not file.is_file():
+            raise NotFoundError(
+                f"weights: {self.weights}: there is no such file; use weights: hub or the "
+                f"file of {self.model}, {self.pretrained}"
+            )
+        return file
+
+    @cached_property
+    def _loaded(self) -> Any:
+        _ = self._config
+        model = self._from_hub() if self.weights == HUB else self._from_file()
+        del model.visual  # half of the memory or more, and nothing here looks at images
+        return model.eval().requires_grad_(False).to(self.device)
+
+    def _from_hub(self) -> Any:
+        open_clip = _open_clip()
+        tags = open_clip.list_pretrained_tags_by_model(self.model)
+        if self.pretrained not in tags:
+            kind = f"tag of weights for {self.model}"
+            raise UnknownNameError.among(kind, self.pretrained, tags)
+        try:
+            return open_clip.create_model(self.model, pretrained=self.pretrained)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"The weights of {self.model}, {self.pretrained}, can't be had from "
+                f"open_clip's hub ({str(error).partition(chr(10))[0][:200]}). Fetch them "
+                "on another machine, and name the file: weights: <file>.safetensors"
+            ) from error
+
+    def _from_file(self) -> Any:
+        weights = read_weights(self._file)
+        model = _open_clip().create_model(self.model, load_weights=False)
+        where = f"weights: {self.weights}"
+        model.load_state_dict(fitted_weights(model, weights, where, by_order=False))
+        return model
+
+
+def _open_clip() -> Any:
+    try:
+        import open_clip
+    except ImportError as error:
+        raise InputError(
+            "Texts are embedded by the package open_clip_torch, which is not installed; "
+            "install it (pip install open_clip_torch), or take text_alignment, zero_shot "
+            "and text_encoder out of the recipe"
+        ) from error
+    return open_clip
