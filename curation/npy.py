@@ -109,7 +109,7 @@ def read_npy_rows(
     first, last = header.byte_range(start, stop)
     data = storage.read(path, first, last)
     _check_size(f"{storage.url}/{path}", first + len(data), last)
-    return np.frombuffer(data, header.dtype).reshape(-1, header.dim)
+    return np.frombuffer(data, header.dtype).reshape(stop - start, header.dim)
 
 
 def map_npy(storage: Storage, path: str, header: NpyHeader) -> np.ndarray:
@@ -119,7 +119,7 @@ def map_npy(storage: Storage, path: str, header: NpyHeader) -> np.ndarray:
         ``(num_rows, dim)`` in the file's dtype, read-only.
     """
     place = storage.local_path(path)
-    if place is None or not header.num_rows:
+    if place is None or not header.num_rows * header.dim:
         return read_npy_rows(storage, path, header, 0, header.num_rows)
     shape = (header.num_rows, header.dim)
     return np.memmap(place, header.dtype, "r", header.data_start, shape)

