@@ -156,14 +156,15 @@ class EmbeddingParts:
 
     def _caption_group(self, part: int, group: int) -> pa.ChunkedArray:
         assert self.caption_storage is not None
-        path = self.captions[part].path
-        if (path, group) not in self._caption_groups:
-            while len(self._caption_groups) >= CAPTION_GROUPS_HELD:
-                self._caption_groups.pop(next(iter(self._caption_groups)))
+        path, held = self.captions[part].path, self._caption_groups
+        column = held.get((path, group))
+        if column is None:
             with _parquet(self.caption_storage, path) as file:
                 column = file.read_row_group(group, columns=[CAPTION])[CAPTION]
-            self._caption_groups[path, group] = pc.fill_null(column, "")
-        return self._caption_groups[path, group]
+            column = held[path, group] = pc.fill_null(column, "")
+            for old in list(held)[:-CAPTION_GROUPS_HELD]:
+                held.pop(old, None)  # another thread may have been here first
+        return column
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """Give part, first and last row within it, for each part that has some."""

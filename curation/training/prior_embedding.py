@@ -8,7 +8,9 @@ Source: DALLE2-pytorch, ``dalle2_pytorch/dataloaders/README.md`` and ``prior_loa
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Literal
@@ -34,6 +36,9 @@ Missing = Literal["raise", "skip", "keep"]
 BUNDLE_ROWS = 1024
 """Rows read at once, and cut into batches afterwards: a batch of two costs a slice, not a
 read of its own and a message from a worker."""
+
+READING_THREADS = 2
+BUNDLES_AHEAD = 4  # of a few MB; more helps only storage that answers unevenly
 
 TOKENIZING_WORKERS = 2  # at most; as many as feed a prior of any size
 
@@ -151,7 +156,9 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         self.stop = int(stop)
         self.image_reader = image_reader
         self.text_reader = text_reader
-        self.tokenizer: Tokenizer = ClipTokenizer() if tokenizer is None else tokenizer
+        self.tokenizer = tokenizer
+        if text_conditioned and tokenizer is None:
+            self.tokenizer = ClipTokenizer()
         self.missing = missing
 
     def __len__(self) -> int:
@@ -226,6 +233,7 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         return Bundle(images, texts[0], tuple(sizes), num_missing)
 
     def _tokens(self, captions: list[str]) -> torch.Tensor:
+        assert self.tokenizer is not None
         tokens = self.tokenizer(captions)
         if len(tokens) != len(captions):
             raise InputError(
@@ -250,8 +258,8 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
 class PriorLoader(DataLoader[Batch]):
     """Loads the batches of a :class:`PriorEmbeddingDataset`, resumable at any of them.
 
-    With worker processes, those read and tokenize; the batches and their order are the
-    same. A loop over the loader may be left at any time.
+    With worker processes, those read and tokenize; without, threads read ahead. The
+    batches and their order are the same. A loop over the loader may be left at any time.
     """
 
     dataset: PriorEmbeddingDataset
@@ -309,10 +317,24 @@ class PriorLoader(DataLoader[Batch]):
 
     def _bundles(self, ranges: list[tuple[int, int]]) -> Iterable[Bundle]:
         if not self.num_workers:
-            return (self.dataset.read_bundle(*rows) for rows in ranges)
+            return self._read_ahead(ranges)
         return DataLoader(
             _Bundles(self.dataset, ranges), batch_size=None, num_workers=self.num_workers
         )
+
+    def _read_ahead(self, ranges: list[tuple[int, int]]) -> Iterator[Bundle]:
+        """Read by threads while the training step runs."""
+        pool = ThreadPoolExecutor(READING_THREADS, "prior embeddings")
+        waiting: deque[Future[Bundle]] = deque()
+        try:
+            for rows in ranges:
+                waiting.append(pool.submit(self.dataset.read_bundle, *rows))
+                if len(waiting) > BUNDLES_AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class _Bundles(Dataset[Bundle]):
@@ -390,6 +412,8 @@ def make_splits(
         )
     train_stop = start + int(train_split * num_rows)
     eval_stop = train_stop + int(eval_split * num_rows)
+    if text_conditioned and tokenizer is None:
+        tokenizer = ClipTokenizer()
     if num_workers is None:
         available = min(TOKENIZING_WORKERS, os.cpu_count() or 1)
         num_workers = available if text_conditioned else 0

@@ -1,11 +1,26 @@
 """Captions become the tokens that OpenAI's CLIP was trained with."""
 
 import pickle
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from curation.errors import InputError
+from curation.training import clip_tokens
 from curation.training.clip_tokens import CONTEXT_LENGTH, ClipTokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizers() -> tuple[ClipTokenizer, Any]:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return ClipTokenizer(), SimpleTokenizer(context_length=CONTEXT_LENGTH)
+
 
 START, END = 49406, 49407
 
@@ -16,6 +31,14 @@ EXPECTED = {
     "": [START, END],
     "A  Photo\nof &amp; café": [START, 320, 1125, 539, 261, 15304, END],
 }
+
+
+@given(st.text(max_size=60) | st.text("ab Z'.,&;<|>\n\t1é’猫 don't I'll", max_size=60))
+def test_any_text_gives_the_tokens_of_open_clip(
+    tokenizers: tuple[ClipTokenizer, Any], caption: str
+) -> None:
+    ours, theirs = tokenizers
+    assert torch.equal(ours([caption]), theirs([caption]))
 
 
 @pytest.mark.parametrize("caption", EXPECTED)
@@ -38,3 +61,24 @@ def test_can_be_sent_to_a_worker() -> None:
     copy = pickle.dumps(tokenizer)
     assert len(copy) < 500
     assert torch.equal(pickle.loads(copy)(["a diagram"]), before)
+
+
+def test_words_that_mean_start_and_end_are_the_tokens_they_are_in_clip() -> None:
+    tokens = ClipTokenizer()(["a <|endoftext|> b"])
+    assert tokens[0, :5].tolist() == [START, 320, END, 321, END]
+
+
+def test_open_clip_is_not_imported() -> None:
+    code = (
+        "import sys; from curation.training.clip_tokens import ClipTokenizer; "
+        "ClipTokenizer()(['a']); print('open_clip' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"False\n"
+
+
+def test_no_vocabulary_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip_tokens, "VOCABULARY_PACKAGES", ("no_such_package",))
+    clip_tokens._read_merges.cache_clear()
+    with pytest.raises(InputError, match="pip install open_clip_torch"):
+        ClipTokenizer()
