@@ -53,9 +53,11 @@ def measure(loop: Callable[[], int]) -> Measured:
 class Peer:
     """A peer's Python, waiting to be told what to measure."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, source: str | None = None) -> None:
+        """Start it; ``source`` is a folder that its packages are imported from too."""
         self._process = subprocess.Popen(
             [python, "-W", "ignore", str(PEER_LOOPS)],
+            env=os.environ | ({"PYTHONPATH": source} if source else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,15 +1,18 @@
 """What peers' programs do, each as a loop over their data; run by the peer's own Python.
 
-Needs nothing of this project. ``paired.py`` says by lines of JSON on standard input what
-to measure, and reads lines of JSON.
+``paired.py`` says by lines of JSON on standard input what to measure, and reads lines of
+JSON. Where the peak of memory counts, ours is a loop here too, so that both begin in a
+fresh process.
 """
 
 import gc
+import importlib
 import json
 import os
-import resource
 import sys
 import time
+import types
+from pathlib import Path
 
 
 def prior_embeddings(folder, batch_size, count):
@@ -39,9 +42,41 @@ def embedding_reader(folder, batch_size, count):
     return sum(len(images) for images, _ in batches)
 
 
+def reorder_theirs(folder, output, index_width):
+    """embedding-dataset-reordering, in one process."""
+    from embedding_dataset_reordering.api import reorder_embeddings
+
+    reorder_embeddings(
+        output_folder=output,
+        embeddings_folder=f"{folder}/img_emb",
+        metadata_folder=f"{folder}/metadata",
+        index_width=index_width,
+        output_shard_width=5,
+    )
+    return 0
+
+
+def reorder_ours(folder, output, index_width):
+    """Match the same embeddings with this project."""
+    from curation.exports.matching import match_embeddings
+
+    report = match_embeddings(
+        f"{folder}/img_emb", f"{folder}/metadata", output, index_width=index_width
+    )
+    return report.num_matched
+
+
 LOOPS = {
-    loop.__name__: loop for loop in (prior_embeddings, prior_captions, embedding_reader)
+    "prior_embeddings": (prior_embeddings, "dalle2_pytorch.dataloaders"),
+    "prior_captions": (prior_captions, "dalle2_pytorch.dataloaders"),
+    "embedding_reader": (embedding_reader, "embedding_reader"),
+    "reorder_theirs": (reorder_theirs, "embedding_dataset_reordering.api"),
+    "reorder_ours": (reorder_ours, "curation.exports.matching"),
 }
+"""Name to loop and what to import before the clock starts."""
+
+UNUSED = {"img2dataset": "download", "clip_retrieval": "clip_inference"}
+"""What embedding-dataset-reordering imports for its tests' sake."""
 
 
 def cpu_seconds():
@@ -50,13 +85,29 @@ def cpu_seconds():
     return times.user + times.system + times.children_user + times.children_system
 
 
+def peak_mb():
+    """Give the most memory that this program has had, imports and all.
+
+    Not ``getrusage``: that counts what the process was before it became this program.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
 def main():
     """Measure what each line asks for."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what peers print is no answer
+    for name, imported in UNUSED.items():
+        module = types.ModuleType(name)
+        setattr(module, imported, None)
+        sys.modules.setdefault(name, module)
     for line in sys.stdin:
         settings = json.loads(line)
-        loop = LOOPS[settings.pop("loop")]
+        loop, module = LOOPS[settings.pop("loop")]
+        importlib.import_module(module)
         gc.collect()
         cpu, wall = cpu_seconds(), time.perf_counter()
         samples = loop(**settings)
@@ -64,7 +115,7 @@ def main():
             "samples": samples,
             "wall_seconds": time.perf_counter() - wall,
             "cpu_seconds": cpu_seconds() - cpu,
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_mb": peak_mb(),
         }
         print(json.dumps(measured), file=answers, flush=True)
 

@@ -8,9 +8,11 @@ Source: ``numpy.lib.format``, versions 1.0 and 2.0.
 """
 
 import io
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import BinaryIO
 
@@ -22,6 +24,10 @@ from curation.storage.base import Storage
 
 HEADER_BYTES = 4096
 """Read to parse a header; NumPy writes 128 for an array of two dimensions."""
+
+LOCAL_GAP = 16 << 10  # bytes read along rather than with a read of their own
+REMOTE_GAP = 1 << 20
+SPAN_BYTES = 4 << 20  # read at once
 
 _PARSERS = {
     (1, 0): npy_format.read_array_header_1_0,
@@ -110,6 +116,53 @@ def read_npy_rows(
     data = storage.read(path, first, last)
     _check_size(f"{storage.url}/{path}", first + len(data), last)
     return np.frombuffer(data, header.dtype).reshape(stop - start, header.dim)
+
+
+def read_npy_scattered(
+    storage: Storage, path: str, header: NpyHeader, rows: np.ndarray
+) -> np.ndarray:
+    """Read rows from all over a file, in few reads.
+
+    Args:
+        storage: Where the file is.
+        path: Which file.
+        header: Of the file.
+        rows: ``(n,)`` row numbers, ascending.
+
+    Returns:
+        ``(n, dim)`` in the file's dtype.
+
+    Raises:
+        TableError: As :func:`read_npy_rows`.
+    """
+    found = np.empty((len(rows), header.dim), header.dtype)
+    local = storage.local_path(path) is not None
+    gap = max(1, (LOCAL_GAP if local else REMOTE_GAP) // max(header.row_bytes, 1))
+    most = max(1, SPAN_BYTES // max(header.row_bytes, 1))
+    with storage.open_reader(path) if local else nullcontext() as file:
+        for begin, end in _runs(rows, gap, most):
+            first, last = int(rows[begin]), int(rows[end - 1]) + 1
+            if file is None:
+                span = read_npy_rows(storage, path, header, first, last)
+            else:
+                start, stop = header.byte_range(first, last)
+                data = os.pread(file.fileno(), stop - start, start)
+                _check_size(f"{storage.url}/{path}", start + len(data), stop)
+                span = np.frombuffer(data, header.dtype).reshape(-1, header.dim)
+            np.take(
+                span, rows[begin:end] - first, axis=0, out=found[begin:end], mode="clip"
+            )
+    return found
+
+
+def _runs(rows: np.ndarray, gap: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut ascending rows where more than ``gap`` are left out, or ``most`` are spanned."""
+    cuts = [0, *(np.flatnonzero(np.diff(rows) > gap) + 1).tolist(), len(rows)]
+    for begin, end in pairwise(cuts):
+        while begin < end:
+            stop = int(np.searchsorted(rows[begin:end], rows[begin] + most)) + begin
+            yield begin, stop
+            begin = stop
 
 
 def map_npy(storage: Storage, path: str, header: NpyHeader) -> np.ndarray:

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from curation.errors import InputError, TableError
-from curation.training.clip_tokens import ClipTokenizer, Tokenizer
-from curation.training.embedding_parts import (
+from curation.embedding_parts import (
     EmbeddingParts,
     check_same_rows,
     open_embedding_parts,
     with_captions,
 )
+from curation.errors import InputError, TableError
+from curation.training.clip_tokens import ClipTokenizer, Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
     ) -> None:
         super().__init__()
         _check_rows(batch_size, start, stop, image_reader)
-        if text_conditioned and not image_reader.has_captions:
+        if text_conditioned and image_reader.captions is None:
             raise InputError(
                 "text_conditioned needs a reader with captions: "
                 "get_reader(text_conditioned=True, img_url=…, meta_url=…)"

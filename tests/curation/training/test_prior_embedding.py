@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from curation.embedding_parts import EmbeddingParts, open_embedding_parts
 from curation.errors import InputError, TableError
 from curation.storage import LocalStorage, S3Storage
 from curation.testing.embedding_folders import (
@@ -21,7 +22,6 @@ from curation.testing.embedding_folders import (
     vectors,
 )
 from curation.training import PriorEmbeddingDataset, get_reader, make_splits
-from curation.training.embedding_parts import EmbeddingParts, open_embedding_parts
 from curation.training.prior_embedding import PriorLoader
 
 COUNT = 10_000

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curation.embedding_parts import open_embedding_parts, with_captions
 from curation.errors import InputError, TableError
 from curation.testing.embedding_folders import (
     DIM,
@@ -18,7 +19,6 @@ from curation.testing.embedding_folders import (
     save_parts,
     vectors,
 )
-from curation.training.embedding_parts import open_embedding_parts, with_captions
 
 SIZES = (5, 0, 11, 1, 8)
 ROWS = vectors(sum(SIZES))

@@ -1,15 +1,15 @@
 """A folder of numbered ``.npy`` parts, with or without captions, read as one long table.
 
 This is the layout that clip-retrieval writes (``img_emb/img_emb_0.npy …``,
-``metadata/metadata_0.parquet …``) and that the prior is trained from. Rows are numbered
+``metadata/metadata_0.parquet …``) and that priors are trained from. Rows are numbered
 through all parts, in the order of the parts' numbers: 2 comes before 10 with or without
 leading zeros. Parts of two folders belong together by number, never by place in a list,
 and must have as many rows as each other.
 
 embedding-reader, the library that the original uses, is not used here: it hangs for ever
 when a loop is left early, takes the type of the first file for all of them, pairs parts
-by place, loads whole metadata tables for one column, and spends 160 microseconds on a
-batch of two (``benchmarks/prior_loader.py`` measures both).
+by place, loads whole metadata tables for one column, and is many times slower where
+batches are small (``benchmarks/prior_loader.py``).
 """
 
 import re
@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import PurePosixPath
@@ -33,16 +33,15 @@ from curation.npy import NpyHeader, map_npy, read_npy_header, read_npy_rows
 from curation.storage import Storage, open_storage
 from curation.storage.base import StoredFile
 
-CAPTION = "caption"
-CAPTION_GROUPS_HELD = 2  # row groups; a batch lies in one or across two
+GROUPS_HELD = 2  # row groups of a text column; a batch lies in one or across two
 OPENING_THREADS = 16  # headers and footers read at once; each is one small request
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class CaptionPart:
-    """One Parquet file with a caption per row."""
+class TextPart:
+    """One Parquet file with a text per row."""
 
     path: str
     row_groups: tuple[int, ...]
@@ -52,6 +51,48 @@ class CaptionPart:
     def num_rows(self) -> int:
         """Rows of the file."""
         return sum(self.row_groups)
+
+
+@dataclass(frozen=True)
+class TextParts:
+    """One column of the Parquet files of a metadata folder, in the order of the parts."""
+
+    storage: Storage
+    column: str
+    parts: tuple[TextPart, ...]
+    _held: dict[tuple[int, int], pa.ChunkedArray] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def read(self, part: int, first: int, last: int) -> list[str]:
+        """Read rows ``[first, last)`` of a part; a null is an empty text."""
+        found: list[str] = []
+        before = 0
+        for group, size in enumerate(self.parts[part].row_groups):
+            begin, end = max(first - before, 0), min(last - before, size)
+            if begin < end:
+                found += self._group(part, group)[begin:end].to_pylist()
+            before += size
+        return found
+
+    def read_part(self, part: int) -> pa.ChunkedArray:
+        """Read all rows of a part."""
+        path = self.parts[part].path
+        with _parquet(self.storage, path) as file:
+            return file.read(columns=[self.column])[self.column]
+
+    def _group(self, part: int, group: int) -> pa.ChunkedArray:
+        column = self._held.get((part, group))
+        if column is None:
+            with _parquet(self.storage, self.parts[part].path) as file:
+                table = file.read_row_group(group, columns=[self.column])
+            column = self._held[part, group] = pc.fill_null(table[self.column], "")
+            for old in list(self._held)[:-GROUPS_HELD]:
+                self._held.pop(old, None)  # another thread may have been here first
+        return column
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_held": {}}
 
 
 @dataclass(frozen=True)
@@ -66,12 +107,8 @@ class EmbeddingParts:
     """In the order of the parts' numbers, as :attr:`numbers` and :attr:`headers`."""
     numbers: tuple[int, ...]
     headers: tuple[NpyHeader, ...]
-    caption_storage: Storage | None = None
-    captions: tuple[CaptionPart, ...] = ()
+    captions: TextParts | None = None
     _mapped: dict[str, np.ndarray] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-    _caption_groups: dict[tuple[str, int], pa.ChunkedArray] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -105,11 +142,6 @@ class EmbeddingParts:
         """Bytes of all stored vectors."""
         return self.count * self.byte_per_item
 
-    @property
-    def has_captions(self) -> bool:
-        """Whether :meth:`read_captions` can be asked."""
-        return self.caption_storage is not None
-
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read vectors ``[start, stop)``.
 
@@ -134,16 +166,11 @@ class EmbeddingParts:
             InputError: The rows are not all there, or the reader has no captions.
             TableError: A caption is no text.
         """
-        if self.caption_storage is None:
+        if self.captions is None:
             raise InputError(f"{self.storage.url} was opened without a metadata folder")
         found: list[str] = []
         for part, first, last in self._pieces(start, stop):
-            before = 0
-            for group, size in enumerate(self.captions[part].row_groups):
-                begin, end = max(first - before, 0), min(last - before, size)
-                if begin < end:
-                    found += self._caption_group(part, group)[begin:end].to_pylist()
-                before += size
+            found += self.captions.read(part, first, last)
         return found
 
     def _rows(self, part: int, first: int, last: int) -> np.ndarray:
@@ -153,18 +180,6 @@ class EmbeddingParts:
         if path not in self._mapped:
             self._mapped[path] = map_npy(self.storage, path, header)
         return self._mapped[path][first:last]
-
-    def _caption_group(self, part: int, group: int) -> pa.ChunkedArray:
-        assert self.caption_storage is not None
-        path, held = self.captions[part].path, self._caption_groups
-        column = held.get((path, group))
-        if column is None:
-            with _parquet(self.caption_storage, path) as file:
-                column = file.read_row_group(group, columns=[CAPTION])[CAPTION]
-            column = held[path, group] = pc.fill_null(column, "")
-            for old in list(held)[:-CAPTION_GROUPS_HELD]:
-                held.pop(old, None)  # another thread may have been here first
-        return column
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """Give part, first and last row within it, for each part that has some."""
@@ -183,7 +198,7 @@ class EmbeddingParts:
             part += 1
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_mapped": {}, "_caption_groups": {}}
+        return self.__dict__ | {"_mapped": {}}
 
 
 def open_embedding_parts(url: str) -> EmbeddingParts:
@@ -212,22 +227,24 @@ def open_embedding_parts(url: str) -> EmbeddingParts:
 
 
 def with_captions(parts: EmbeddingParts, url: str) -> EmbeddingParts:
-    """Add the captions of a folder of Parquet files, one for each part of vectors.
+    """Add the column ``caption`` of a metadata folder: :func:`open_text_parts`."""
+    return replace(parts, captions=open_text_parts(parts, url, "caption"))
+
+
+def open_text_parts(parts: EmbeddingParts, url: str, column: str) -> TextParts:
+    """Open one column of a folder of Parquet files, one for each part of vectors.
 
     Raises:
         InputError: As :func:`open_embedding_parts`.
         TableError: A part has no partner, or another number of rows than its partner, or
-            no column ``caption``.
+            no such column of text.
     """
     storage = open_storage(url)
     files = numbered_files(storage, ".parquet")
     check_partners(parts, storage, files)
-    captions = _map(lambda file: _read_footer(storage, file.path), files.values())
-    paths, counts = [c.path for c in captions], [c.num_rows for c in captions]
-    check_counts(parts, storage, paths, counts)
-    return EmbeddingParts(
-        parts.storage, parts.paths, parts.numbers, parts.headers, storage, tuple(captions)
-    )
+    texts = _map(lambda file: _read_footer(storage, file.path, column), files.values())
+    check_counts(parts, storage, [t.path for t in texts], [t.num_rows for t in texts])
+    return TextParts(storage, column, tuple(texts))
 
 
 def check_same_rows(parts: EmbeddingParts, others: EmbeddingParts) -> None:
@@ -329,21 +346,21 @@ def _map(function: Callable[[StoredFile], T], files: Iterable[StoredFile]) -> li
         return list(pool.map(function, files))
 
 
-def _read_footer(storage: Storage, path: str) -> CaptionPart:
+def _read_footer(storage: Storage, path: str, column: str) -> TextPart:
     with _parquet(storage, path) as file:
         schema = file.schema_arrow
-        if CAPTION not in schema.names:
+        if column not in schema.names:
             raise TableError(
-                f"{storage.url}/{path}: there is no column {CAPTION!r}; found "
+                f"{storage.url}/{path}: there is no column {column!r}; found "
                 f"{', '.join(schema.names)}"
             )
-        kind = schema.field(CAPTION).type
+        kind = schema.field(column).type
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise TableError(
-                f"{storage.url}/{path}: column {CAPTION!r} should be text; it is {kind}"
+                f"{storage.url}/{path}: column {column!r} should be text; it is {kind}"
             )
         groups = range(file.metadata.num_row_groups)
-        return CaptionPart(path, tuple(file.metadata.row_group(g).num_rows for g in groups))
+        return TextPart(path, tuple(file.metadata.row_group(g).num_rows for g in groups))
 
 
 @contextmanager
