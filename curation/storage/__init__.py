@@ -5,12 +5,14 @@ from urllib.parse import urlsplit
 
 from curation.errors import InputError, UnknownNameError
 from curation.storage.base import ByteRange, Part, Storage, StoredFile
+from curation.storage.http import HttpStorage
 from curation.storage.local import LocalStorage
 from curation.storage.memory import MemoryStorage
 from curation.storage.s3 import S3Settings, S3Storage
 
 __all__ = [
     "ByteRange",
+    "HttpStorage",
     "LocalStorage",
     "MemoryStorage",
     "Part",
@@ -21,7 +23,7 @@ __all__ = [
     "open_storage",
 ]
 
-SCHEMES = ("", "file", "s3")
+SCHEMES = ("", "file", "http", "https", "s3")
 
 
 def open_storage(url: str | Path, s3: S3Settings | None = None) -> Storage:
@@ -29,7 +31,8 @@ def open_storage(url: str | Path, s3: S3Settings | None = None) -> Storage:
 
     Args:
         url: A local folder (``/data/raw``, ``file:///data/raw``, relative to the
-            working directory if not absolute) or ``s3://bucket/prefix``.
+            working directory if not absolute), ``s3://bucket/prefix``, or a folder of a web
+            server (``https://…``), which can only be read.
         s3: How to reach the server, for ``s3://`` only.
 
     Raises:
@@ -39,6 +42,8 @@ def open_storage(url: str | Path, s3: S3Settings | None = None) -> Storage:
     parts = urlsplit(str(url))
     if parts.scheme not in SCHEMES:
         raise UnknownNameError.among("storage scheme", parts.scheme, SCHEMES[1:])
+    if parts.scheme in ("http", "https"):
+        return HttpStorage(str(url))
     if parts.scheme != "s3":
         return LocalStorage(Path(parts.path if parts.scheme == "file" else str(url)))
     if not parts.netloc:

@@ -4,14 +4,17 @@ Paths are relative to the storage's root, with ``/`` between parts and no ``..``
 that begin with a dot are hidden: they are never listed, and unfinished writes have them.
 """
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from curation.errors import InputError
+
+T = TypeVar("T")
 
 COPY_BLOCK = 8 << 20  # bytes held at once while copying between unlike storages
 
@@ -115,6 +118,18 @@ class Storage(ABC):
         except FileNotFoundError:
             return False
         return True
+
+
+def once_per_process(owner: object, name: str, make: Callable[[], T]) -> T:
+    """Make something once in each process, and keep it as an attribute of its owner.
+
+    For connections: a forked worker of a data loader can't use those of its parent.
+    """
+    made: tuple[int, T] | None = vars(owner).get(name)
+    if made is None or made[0] != os.getpid():
+        made = os.getpid(), make()
+        vars(owner)[name] = made
+    return made[1]
 
 
 def part_blocks(part: Part) -> Iterator[bytes]:

@@ -4,11 +4,16 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from curation.errors import CurationError, InputError, NotFoundError, StorageError
-from curation.storage.base import Storage, StoredFile, checked_path, is_hidden
+from curation.storage.base import (
+    Storage,
+    StoredFile,
+    checked_path,
+    is_hidden,
+    once_per_process,
+)
 
 if TYPE_CHECKING:
     import s3fs
@@ -90,8 +95,11 @@ class S3Storage(Storage):
     def delete(self, path: str) -> None:
         self._call(self.file_system.rm_file, self._place(path))
 
-    @cached_property
+    @property
     def file_system(self) -> "s3fs.S3FileSystem":
+        return once_per_process(self, "_file_system", self._connect)
+
+    def _connect(self) -> "s3fs.S3FileSystem":
         import s3fs
 
         settings = self.settings
@@ -135,7 +143,7 @@ class S3Storage(Storage):
             raise _translated(where, error) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "file_system"}
+        return {k: v for k, v in self.__dict__.items() if k != "_file_system"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -1,0 +1,1 @@
+"""Curated data in the layouts that other programs read, and theirs brought into ours."""

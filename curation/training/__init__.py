@@ -1,0 +1,37 @@
+"""What a training job imports: batches of images and embeddings, or of embeddings alone.
+
+Names are loaded when they are first used; importing this package loads no torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from curation.training.prior_embedding import (
+        PriorEmbeddingDataset,
+        get_reader,
+        make_splits,
+    )
+
+_MODULES = {
+    "PriorEmbeddingDataset": "prior_embedding",
+    "get_reader": "prior_embedding",
+    "make_splits": "prior_embedding",
+}
+
+__all__ = [
+    "PriorEmbeddingDataset",
+    "get_reader",
+    "make_splits",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

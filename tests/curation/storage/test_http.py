@@ -1,0 +1,133 @@
+"""A web server is read like any storage, whether or not it knows ranges."""
+
+import functools
+import http.server
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from curation.errors import InputError, NotFoundError, StorageError
+from curation.storage import HttpStorage, open_storage
+
+DATA = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.bin").write_bytes(DATA)
+    (tmp_path / "a/sp ace+ü.bin").write_bytes(b"odd")
+    (tmp_path / "top.txt").write_bytes(b"top")
+    (tmp_path / ".hidden").write_bytes(b"")
+    return tmp_path
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Python's own server, which ignores ranges; it counts what it sends."""
+
+    sent: list[str] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.sent.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def without_ranges(folder: Path) -> Iterator[HttpStorage]:
+    _Quiet.sent.clear()
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield HttpStorage(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+
+@pytest.fixture
+def with_ranges(folder: Path, serve_http: Callable[[Path], str]) -> HttpStorage:
+    return HttpStorage(serve_http(folder))
+
+
+@pytest.fixture(params=["with_ranges", "without_ranges"])
+def storage(request: pytest.FixtureRequest) -> HttpStorage:
+    found: HttpStorage = request.getfixturevalue(request.param)
+    return found
+
+
+def test_reads_any_range(storage: HttpStorage) -> None:
+    assert storage.read("a/1.bin") == DATA
+    assert storage.read("a/1.bin", 3) == DATA[3:]
+    assert storage.read("a/1.bin", 300, 500) == DATA[300:500]
+    assert storage.read("a/1.bin", 0, 5) == DATA[:5]
+    assert storage.read("a/1.bin", len(DATA) - 2, len(DATA) + 50) == DATA[-2:]
+    assert storage.read("a/1.bin", len(DATA) + 5, len(DATA) + 9) == b""
+    assert storage.read("a/1.bin", 7, 7) == b""
+
+
+def test_lists_every_file_sorted_with_size_and_version(storage: HttpStorage) -> None:
+    listed = storage.list_files()
+    assert [f.path for f in listed] == ["a/1.bin", "a/sp ace+ü.bin", "top.txt"]
+    assert [f.size for f in listed] == [len(DATA), 3, 3]
+    assert listed == [storage.stat(file.path) for file in listed]
+    assert all(file.version for file in listed)
+    assert [f.path for f in storage.list_files("a", ".bin")] == [f.path for f in listed[:2]]
+
+
+def test_a_folder_that_is_not_there_is_empty(storage: HttpStorage) -> None:
+    assert storage.list_files("nowhere") == []
+
+
+def test_names_with_odd_characters_are_read(storage: HttpStorage) -> None:
+    assert storage.read("a/sp ace+ü.bin") == b"odd"
+
+
+def test_a_reader_seeks(storage: HttpStorage) -> None:
+    with storage.open_reader("a/1.bin") as file:
+        file.seek(1000)
+        assert file.read(5) == DATA[1000:1005]
+        file.seek(-3, 2)
+        assert file.read() == DATA[-3:]
+        file.seek(0)
+        assert file.read() == DATA
+
+
+def test_a_missing_file_is_not_found(storage: HttpStorage) -> None:
+    for call in (storage.read, storage.stat, storage.open_reader):
+        with pytest.raises(NotFoundError, match="nowhere/x"):
+            call("nowhere/x")
+    assert not storage.exists("nowhere/x")
+
+
+def test_nothing_can_be_written(storage: HttpStorage) -> None:
+    for call in (lambda: storage.write("x", b""), lambda: storage.delete("x")):
+        with pytest.raises(InputError, match="can only be read"):
+            call()
+
+
+def test_a_server_that_is_not_there_may_be_there_later() -> None:
+    with pytest.raises(StorageError, match="may work later"):
+        HttpStorage("http://127.0.0.1:9").read("a")
+
+
+def test_a_file_sent_whole_is_fetched_once(without_ranges: HttpStorage) -> None:
+    for start in range(0, len(DATA), 1000):
+        without_ranges.read("a/1.bin", start, start + 1000)
+    assert _Quiet.sent == ["/a/1.bin"]
+
+
+def test_can_be_sent_to_another_process(storage: HttpStorage) -> None:
+    storage.read("top.txt")
+    copy = pickle.loads(pickle.dumps(storage))
+    assert copy == storage
+    assert copy.read("top.txt") == b"top"
+
+
+def test_is_opened_by_url() -> None:
+    assert open_storage("https://example.org/set/") == HttpStorage(
+        "https://example.org/set"
+    )
