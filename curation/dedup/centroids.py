@@ -15,6 +15,7 @@ of pictures lie in a narrow cone, where cells would be of very unequal sizes.
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -194,8 +195,34 @@ def assign_cells(vectors: Vectors, rows: np.ndarray, centroids: Centroids) -> np
     return cells
 
 
-def write_centroids(storage: Storage, path: str, centroids: Centroids) -> None:
-    """Write centroids as a ``CENTROIDS`` table."""
+def home_similarity(
+    vectors: Vectors, rows: np.ndarray, cells: np.ndarray, centroids: Centroids
+) -> np.ndarray:
+    """Give the cosine of rows to the centroids of their home cells.
+
+    Args:
+        vectors: Where the rows are.
+        rows: ``(n,)`` row numbers.
+        cells: What :func:`assign_cells` gives for them.
+        centroids: The cells.
+
+    Returns:
+        ``(n,)`` float32; SemDeDup keeps the lowest of a group first.
+    """
+    found = np.empty(len(rows), np.float32)
+    mean = as_tensor(centroids.mean).to(vectors.device)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        centred = _centred(vectors.single(rows[block]), mean)
+        home = as_tensor(centroids.vectors[cells[block, 0]]).to(vectors.device)
+        found[block] = (centred * home).sum(dim=1).cpu().numpy()
+    return found
+
+
+def write_centroids(
+    storage: Storage, path: str, centroids: Centroids, **about: Any
+) -> None:
+    """Write centroids, and what to remember with them, as a ``CENTROIDS`` table."""
     dim = len(centroids.mean)
     rows = np.ascontiguousarray(centroids.vectors, "<f4")
     vectors = pa.FixedSizeBinaryArray.from_buffers(
@@ -210,6 +237,7 @@ def write_centroids(storage: Storage, path: str, centroids: Centroids) -> None:
         mean=centroids.mean.tolist(),
         halo=centroids.halo,
         max_cells_per_row=centroids.max_cells_per_row,
+        **about,
     )
 
 
@@ -237,7 +265,8 @@ def _distinct(vectors: Vectors, rows: np.ndarray, min_similarity: float) -> np.n
     """Leave out rows that are near copies of another."""
     together = CellRows(vectors, rows, np.zeros((len(rows), 1), np.int32))
     compared = compare_rows(together, Thresholds(min_similarity, min_similarity))
-    return rows[compared.is_leader]
+    distinct: np.ndarray = rows[compared.is_leader]
+    return distinct
 
 
 def _centred(rows: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
@@ -266,7 +295,8 @@ def _k_means(
 def _nearest(
     rows: torch.Tensor, centroids: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    blocks = [(block @ centroids.T).max(dim=1) for block in rows.split(_BLOCK_ROWS)]
+    starts = range(0, len(rows), _BLOCK_ROWS)
+    blocks = [(rows[i : i + _BLOCK_ROWS] @ centroids.T).max(dim=1) for i in starts]
     nearness = torch.cat([block.values for block in blocks])
     return nearness, torch.cat([block.indices for block in blocks])
 

@@ -150,8 +150,9 @@ def _listed(
 
 def _first_close_word(words: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Give the first word in which two hashes differ by at most one bit."""
-    is_close: np.ndarray = np.bitwise_count(words[left] ^ words[right]) <= 1
-    return is_close.argmax(axis=1)
+    is_close = np.bitwise_count(words[left] ^ words[right]) <= 1
+    first: np.ndarray = np.argmax(is_close, axis=1)
+    return first
 
 
 def _check(hashes: np.ndarray, rank: np.ndarray, max_distance: int) -> None:

@@ -24,8 +24,9 @@ from curation.dedup.centroids import (
     fit_centroids,
 )
 from curation.dedup.comparison import CellRows, Pairs, Thresholds, compare_rows
-from curation.dedup.decision import decide
+from curation.dedup.decision import Checked, check_rows, decide
 from curation.dedup.preference import order_of
+from curation.dedup.resolve import SEMANTIC, Edges, Removals, make_edges
 from curation.dedup.vectors import Vectors, make_vectors
 from curation.errors import InputError
 from curation.tables import METADATA_KEY
@@ -85,15 +86,15 @@ def find_semantic_duplicates(
     order = order_of(rank)
     places = order[usable[order]]
     rows = _in_cells(checked, places, cells or default_cells(len(places)), min_similarity)
-    thresholds = Thresholds(min_similarity, min_similarity)
-    is_kept, pairs = decide(rows, compare_rows(rows, thresholds), thresholds)
-    removed, survivor, similarity = _survivors(rows, pairs.where(is_kept[pairs.better]))
+    removals = _decide(rows, Thresholds(min_similarity, min_similarity))
+    removed = rows.places[removals.removed.astype(np.int64)]
+    survivor = rows.places[removals.survivor.astype(np.int64)]
     by_row = np.argsort(removed)
     table = pa.table(
         {
             "removed": removed[by_row],
             "survivor": survivor[by_row],
-            "similarity": similarity[by_row],
+            "similarity": removals.similarity[by_row],
         }
     )
     about = json.dumps({"rows": len(vectors)} | asdict(unusable))
@@ -122,12 +123,20 @@ def _in_cells(
     return CellRows(vectors, places, assign_cells(vectors, places, centroids))
 
 
-def _survivors(rows: CellRows, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Choose for each removed row the most similar of the kept ones that are better."""
-    removed, survivor = rows.places[pairs.row], rows.places[pairs.better]
-    similarity = rows.vectors.cosines(removed, survivor)
-    order = np.lexsort((pairs.better, -similarity, pairs.row))
-    first = np.ones(len(order), bool)
-    first[1:] = pairs.row[order][1:] != pairs.row[order][:-1]
-    chosen = order[first]
-    return removed[chosen], survivor[chosen], similarity[chosen]
+def _decide(rows: CellRows, thresholds: Thresholds) -> Removals:
+    """Compare rows, and decide; ids are places in the order of preference."""
+
+    def edges_of(pairs: Pairs) -> Edges:
+        similarity = rows.vectors.cosines(rows.places[pairs.row], rows.places[pairs.better])
+        return make_edges(pairs.row, pairs.better, similarity, SEMANTIC)
+
+    def check(unsure: np.ndarray, removed: np.ndarray) -> Checked:
+        some, is_kept = np.zeros(len(rows), bool), np.ones(len(rows), bool)
+        some[unsure.astype(np.int64)] = True
+        is_kept[removed.astype(np.int64)] = False
+        pairs, unsettled = check_rows(rows, some, is_kept, thresholds)
+        return Checked(edges_of(pairs), np.flatnonzero(unsettled).astype(np.uint64))
+
+    compared = compare_rows(rows, thresholds)
+    followers = np.flatnonzero(~compared.is_leader).astype(np.uint64)
+    return decide(edges_of(compared.pairs), followers, check).removals

@@ -1,0 +1,231 @@
+"""Shards that come, go and are replaced leave the answer of starting over without them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+
+from curation.dedup.assignment import ShardVectors, assign_shards
+from curation.dedup.bins import compare_bin
+from curation.dedup.centroids import CellSettings, Centroids, fit_centroids
+from curation.dedup.incremental import decide_shards
+from curation.dedup.resolve import Removals
+from curation.dedup.rows import ordinals, rows_in_shard
+from curation.dedup.state import (
+    State,
+    StateSettings,
+    begin_batch,
+    create_state,
+    current_ordinals,
+    open_state,
+    read_batches,
+    read_parts,
+)
+from curation.errors import InputError, StaleError, TableError
+from curation.storage import LocalStorage, MemoryStorage, Storage
+from tests.curation.dedup.brute_force import cosines, greedy_leader
+from tests.curation.dedup.strategies import crowded_vectors
+
+FLOOR = 0.8
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a shard holds now."""
+
+    fingerprint: str
+    vectors: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass
+class World:
+    """Shards, as a source has them, beside the state that is kept of them."""
+
+    storage: Storage
+    state: State
+    shards: dict[str, Shard] = field(default_factory=dict)
+    batches: list[set[tuple[str, str]]] = field(default_factory=list)
+
+    def bring(self, shards: dict[str, Shard], max_rows_held: int = 1000) -> None:
+        """Bring what is new into the state, in one batch, and compare it."""
+        self.shards |= shards
+        batch = begin_batch(self.state, self.fingerprints())
+        if batch is None:
+            return
+        self.batches.append(set(batch.shards.values()))
+        parts = [
+            ShardVectors(
+                ordinal,
+                self.state.settings.encoder,
+                self.shards[name].vectors,
+                pa.table({"score": self.shards[name].scores}),
+            )
+            for ordinal, (name, _) in batch.shards.items()
+        ]
+        assign_shards(self.state, batch, parts, max_rows_held=max_rows_held, device="cpu")
+        for bin_ in range(self.state.centroids.num_bins):
+            compare_bin(self.state, bin_, device="cpu")
+
+    def fingerprints(self) -> dict[str, str]:
+        return {name: shard.fingerprint for name, shard in self.shards.items()}
+
+    def decide(self, min_similarity: float, **options: object) -> Removals:
+        alive = current_ordinals(self.state, self.fingerprints()).values()
+        return decide_shards(
+            self.state,
+            alive,
+            min_similarity=min_similarity,
+            device="cpu",
+            **options,  # type: ignore[arg-type]
+        ).removals
+
+    def removed(self, removals: Removals) -> set[tuple[str, int]]:
+        names = {o: name for name, o in self.ordinals().items()}
+        shards = ordinals(removals.removed).tolist()
+        rows = rows_in_shard(removals.removed).tolist()
+        return {(names[shard], row) for shard, row in zip(shards, rows, strict=True)}
+
+    def ordinals(self) -> dict[str, int]:
+        return current_ordinals(self.state, self.fingerprints())
+
+    def by_brute_force(
+        self, min_similarity: float, released: Sequence[tuple[str, int]] = ()
+    ) -> set[tuple[str, int]]:
+        """Give what a greedy leader removes, batch by batch, the best score first."""
+        places, keys, vectors = [], [], []
+        for number, batch in enumerate(self.batches):
+            for name, made_from in sorted(batch):
+                shard = self.shards.get(name)
+                if shard and shard.fingerprint == made_from:
+                    for row, score in enumerate(shard.scores):
+                        places.append((name, row))
+                        keys.append((number, -score, self.ordinals()[name], row))
+                        vectors.append(shard.vectors[row])
+        if not places:
+            return set()
+        similar = cosines(np.stack(vectors)) >= np.float32(min_similarity)
+        stays = np.array([place in set(released) for place in places])
+        similar[np.ix_(stays, stays)] = False
+        order = sorted(range(len(places)), key=lambda i: (not stays[i], keys[i]))
+        kept = greedy_leader(similar, np.array(order))
+        return {place for place, is_kept in zip(places, kept, strict=True) if not is_kept}
+
+
+def make_world(
+    storage: Storage, sample: np.ndarray, cells: CellSettings, **changed: object
+) -> World:
+    given_settings = StateSettings(
+        "encoder", ("score desc",), FLOOR, leader_similarity=0.97, max_pairs=4
+    )
+    centroids = fit_centroids(sample, cells, FLOOR, device="cpu")
+    state = create_state(storage, "s", replace(given_settings, **changed), centroids)
+    return World(storage, state)
+
+
+def shard_of(vectors: np.ndarray, seed: int) -> Shard:
+    scores = np.random.default_rng(seed).integers(0, 9, len(vectors)).astype(float)
+    return Shard(f"made of {seed}", vectors, scores)
+
+
+ALL_CELLS = {"halo": 2.0, "max_cells_per_row": 6}
+"""Every row is shown to every cell, so that brute force has the same answer."""
+
+
+class Shards(RuleBasedStateMachine):
+    """Shards come in batches, go, come back, and are replaced; each time, it is decided."""
+
+    @initialize(
+        pool=crowded_vectors(90),
+        num_cells=st.integers(1, 6),
+        num_bins=st.integers(1, 3),
+        leader_similarity=st.sampled_from([FLOOR, 0.95, 1.0]),
+        max_pairs=st.sampled_from([1, 3, 50]),
+    )
+    def begin(
+        self,
+        pool: np.ndarray,
+        num_cells: int,
+        num_bins: int,
+        leader_similarity: float,
+        max_pairs: int,
+    ) -> None:
+        self.pool = pool
+        self.seed = 0
+        self.gone: dict[str, Shard] = {}
+        self.world = make_world(
+            MemoryStorage(),
+            pool,
+            CellSettings(num_cells, num_bins, **ALL_CELLS),  # type: ignore[arg-type]
+            leader_similarity=leader_similarity,
+            max_pairs=max_pairs,
+        )
+
+    def new_shard(self) -> Shard:
+        self.seed += 1
+        rng = np.random.default_rng(self.seed)
+        rows = rng.integers(len(self.pool), size=rng.integers(0, 25))
+        return shard_of(self.pool[rows], self.seed)
+
+    @rule(count=st.integers(1, 3), max_rows_held=st.integers(1, 60))
+    def some_come(self, count: int, max_rows_held: int) -> None:
+        names = [f"new/{self.seed + i}" for i in range(count)]
+        self.world.bring({name: self.new_shard() for name in names}, max_rows_held)
+
+    @precondition(lambda self: self.world.shards)
+    @rule(data=st.data())
+    def one_goes(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.shards)))
+        self.gone[name] = self.world.shards.pop(name)
+
+    @precondition(lambda self: self.gone)
+    @rule(data=st.data())
+    def one_comes_back(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.gone)))
+        self.world.bring({name: self.gone.pop(name)})
+
+    @precondition(lambda self: self.world.shards)
+    @rule(data=st.data())
+    def one_is_replaced(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.shards)))
+        self.world.bring({name: self.new_shard()})
+
+    @rule(min_similarity=st.sampled_from([FLOOR, 0.9, 0.95]))
+    def the_decision_is_that_of_starting_over(self, min_similarity: float) -> None:
+        removals = self.world.decide(min_similarity)
+        assert self.world.removed(removals) == self.world.by_brute_force(min_similarity)
+        assert not set(removals.removed.tolist()) & set(removals.survivor.tolist())
+        assert (removals.similarity >= np.float32(min_similarity)).all()
+
+    @rule(min_similarity=st.sampled_from([FLOOR, 0.95]), seed=st.integers(0, 99))
+    def released_samples_stay(self, min_similarity: float, seed: int) -> None:
+        places = [
+            (name, row)
+            for name, shard in sorted(self.world.shards.items())
+            for row in range(len(shard.scores))
+        ]
+        chosen = np.random.default_rng(seed).random(len(places)) < 0.2
+        released = [place for place, take in zip(places, chosen, strict=True) if take]
+        numbers = self.world.ordinals()
+        ids = np.array([(numbers[n] << 32) + row for n, row in released], np.uint64)
+        removals = self.world.decide(min_similarity, released=ids)
+        expected = self.world.by_brute_force(min_similarity, released)
+        assert self.world.removed(removals) == expected
+
+
+TestShards = Shards.TestCase
+TestShards.settings = settings(max_examples=40, stateful_step_count=12, deadline=None)
