@@ -97,11 +97,14 @@ class _Ledger:
         """Enter every sample; pass on the image of each that has one."""
         for row, sample in enumerate(samples):
             component = find_image(sample, self.settings)
-            self._enter(sample, component)
-            if component is not None:
-                yield EncodedImage(row, sample.contents[component.extension])
+            data = sample.contents.get(component.extension) if component else None
+            self._enter(sample, component, data)
+            if data is not None:
+                yield EncodedImage(row, data)
 
-    def _enter(self, sample: Sample, component: Component | None) -> None:
+    def _enter(
+        self, sample: Sample, component: Component | None, data: bytes | None
+    ) -> None:
         known: dict[str, Any] = {
             "key": sample.key,
             "caption": _text(sample, CAPTION_EXTENSION),
@@ -111,13 +114,15 @@ class _Ledger:
             found = ", ".join(part.extension for part in sample.components) or "nothing"
             known["error"] = f"no image component: the sample has {found}"
         else:
-            data = sample.contents[component.extension]
             known |= {
                 "image_extension": component.extension,
                 "image_start": component.start,
                 "image_bytes": component.size,
-                "sha256": hashlib.sha256(data).hexdigest(),
             }
+        if data is not None:
+            known["sha256"] = hashlib.sha256(data).hexdigest()
+        elif component is not None:
+            known["error"] = f"image of {component.size} bytes: too large to be read"
         for name, column in self.columns.items():
             column.append(known.get(name))
 

@@ -55,4 +55,5 @@ def embed_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> in
         fingerprint=task.fingerprint,
         encoder=embedder.encoder(),
     )
-    return table.num_rows
+    num_rows: int = table.num_rows
+    return num_rows

@@ -10,7 +10,6 @@ from curation.recipe import load_recipe
 from curation.storage import open_storage
 from curation_assets.partitions import list_shards
 from jobs.console import (
-    Table,
     format_bytes,
     print_json,
     print_result,

@@ -115,7 +115,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
     file = tmp_path / "head.pth"
     torch.save({"layers.0.weight": Harm()}, file)
-    with pytest.raises(DataError, match="head.pth"):
+    with pytest.raises(DataError, match=r"head\.pth"):
         make_classifier("aesthetic", weights=str(file)).score(np.eye(768, dtype=np.float32))
     assert not (tmp_path / "harm").exists()
 

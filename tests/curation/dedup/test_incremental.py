@@ -5,23 +5,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
-import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    consumes,
     initialize,
-    invariant,
-    multiple,
     precondition,
     rule,
 )
 
 from curation.dedup.assignment import ShardVectors, assign_shards
 from curation.dedup.bins import compare_bin
-from curation.dedup.centroids import CellSettings, Centroids, fit_centroids
+from curation.dedup.centroids import CellSettings, fit_centroids
 from curation.dedup.incremental import decide_shards
 from curation.dedup.resolve import Removals
 from curation.dedup.rows import ordinals, rows_in_shard
@@ -31,12 +26,8 @@ from curation.dedup.state import (
     begin_batch,
     create_state,
     current_ordinals,
-    open_state,
-    read_batches,
-    read_parts,
 )
-from curation.errors import InputError, StaleError, TableError
-from curation.storage import LocalStorage, MemoryStorage, Storage
+from curation.storage import MemoryStorage, Storage
 from tests.curation.dedup.brute_force import cosines, greedy_leader
 from tests.curation.dedup.strategies import crowded_vectors
 
