@@ -5,6 +5,7 @@ holds whatever tells two artifacts of one shard apart: the encoder for what is m
 vectors, the recipe's name for what is decided by it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -40,6 +41,18 @@ class Artifacts:
     def selection(self, shard: str) -> str:
         """Kept or not, and why not."""
         return f"selection/{self.recipe}/{shard}.parquet"
+
+    def of(self, asset: str, shard: str) -> tuple[str, ...]:
+        """Every file that an asset has for a shard; the last one written comes last."""
+        paths: dict[str, tuple[Callable[[str], str], ...]] = {
+            "shard_index": (self.index, self.catalog),
+            "embeddings": (self.embeddings,),
+            "scores": (self.scores,),
+            "duplicates": (self.duplicates,),
+            "selection": (self.selection,),
+            "filtered_shard": (self.filtered_tar, self.filtered_index, self.filtered_table),
+        }
+        return tuple(path(shard) for path in paths.get(asset, ()))
 
     @property
     def filtered_folder(self) -> str:

@@ -21,6 +21,7 @@ from curation.storage.base import Storage, StoredFile
 from curation.tables import CATALOG, read_about, read_table, write_table
 from curation.tar import Members
 from curation.tar_header import DIRECTORY, FILE, SPARSE
+from curation.tar_walk import Loss
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,19 @@ def build_index(members: Members) -> ShardIndex:
     catalog = pa.concat_tables([components, losses], promote_options="default")
     catalog = catalog.select(schema.names).cast(schema).combine_chunks()
     return ShardIndex(members.file, catalog, members.global_headers)
+
+
+def index_without_samples(members: Members) -> ShardIndex:
+    """Give up all samples of a damaged shard: its index is one loss, the whole tar.
+
+    Args:
+        members: With their damage.
+    """
+    reason = members.damage.reason if members.damage else "not used"
+    whole = Loss(0, members.file.size, "", reason)
+    none = np.empty(0, np.int64)
+    empty = Members(members.file, members.names[:0], none, none, none, none, damage=whole)
+    return build_index(empty)
 
 
 def split_names(names: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:

@@ -115,6 +115,15 @@ class DuplicateSettings(Settings):
     """What decides which copy stays: columns with ``asc`` or ``desc``, first one first."""
 
 
+class FilteredSettings(Settings):
+    """What the table beside a filtered shard holds besides keys, facts and scores."""
+
+    captions: bool = True
+    """The text of the caption and of the ``.json`` component."""
+    embeddings: bool = True
+    """The vectors: two bytes a number."""
+
+
 class MachineSettings(Settings):
     """How this machine works. Nothing here changes what is made."""
 
@@ -159,6 +168,7 @@ class Recipe(Settings):
     duplicates: DuplicateSettings = DuplicateSettings()
     filter: str = "true"
     """Which samples are kept: an expression over columns, see the README."""
+    filtered: FilteredSettings = FilteredSettings()
     machine: MachineSettings = MachineSettings()
 
 

@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from curation.artifacts import Artifacts
-from curation.fingerprint import Json, fingerprint
+from curation.classifiers import Classifier, make_classifiers
+from curation.errors import DataError, InputError, NotFoundError
+from curation.filters import make_filter
+from curation.fingerprint import Json, file_sha256, fingerprint
+from curation.model_weights import weights_file
 from curation.recipe import Recipe
 from curation.storage import StoredFile
 
@@ -32,20 +36,22 @@ _INPUTS: dict[str, tuple[str, ...]] = {
     "duplicate_groups": ("embeddings",),
     "duplicates": ("duplicate_groups",),
     "selection": ("scores", "duplicates"),
-    "filtered_shard": ("shard_index", "selection"),
+    "filtered_shard": ("shard_index", "scores", "selection"),
 }
 
 _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
     "shard_index": lambda recipe: recipe.on_damage,
     "embeddings": lambda recipe: {
-        "encoder": recipe.encoder.model_dump(mode="json"),
+        "encoder": _encoder_identity(recipe),
         "images": recipe.images.model_dump(mode="json"),
     },
     "scores": lambda recipe: {
-        name: dict(settings) for name, settings in recipe.classifiers.items()
+        column: _classifier_identity(classifier)
+        for column, classifier in make_classifiers(recipe.classifiers).items()
     },
     "duplicate_groups": lambda recipe: recipe.duplicates.model_dump(mode="json"),
-    "selection": lambda recipe: recipe.filter,
+    "selection": lambda recipe: make_filter(recipe.filter).fingerprint(),
+    "filtered_shard": lambda recipe: recipe.filtered.model_dump(mode="json"),
 }
 
 
@@ -94,6 +100,23 @@ class Lineage:
     def _prefers_by_score(self) -> bool:
         columns = {order.split()[0] for order in self.recipe.duplicates.prefer}
         return not columns.isdisjoint(self.recipe.classifiers)
+
+
+def _encoder_identity(recipe: Recipe) -> Json:
+    """Give the encoder's settings, with the content of its weights in place of a path."""
+    identity: dict[str, Json] = recipe.encoder.model_dump(mode="json")
+    try:
+        file = weights_file(recipe.encoder.weights)
+    except (InputError, NotFoundError):
+        return identity  # what embeds says so; that a graph can be drawn needs no weights
+    return identity | ({"weights": file_sha256(file)} if file else {})
+
+
+def _classifier_identity(classifier: Classifier) -> str:
+    try:
+        return classifier.fingerprint()
+    except (InputError, NotFoundError, DataError):
+        return "its weights are not there yet"
 
 
 def raw_version(tar: StoredFile) -> str:

@@ -3,16 +3,17 @@
 from collections import Counter
 
 import dagster as dg
+
+from curation.dali_index import format_index
 from curation.index import (
     ShardIndex,
     build_index,
-    format_index,
+    index_without_samples,
     read_catalog,
     write_catalog,
 )
-from curation.tar import read_members
-
 from curation.storage import Storage
+from curation.tar import read_members
 from curation_assets.lineage import Lineage
 from curation_assets.metadata import count_table
 from curation_assets.partitions import tar_path
@@ -54,7 +55,8 @@ def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
 
         def find(task: ShardTask) -> Metadata | None:
             path = artifacts.catalog(task.shard)
-            if not is_current(output, path, task):
+            there = output.exists(artifacts.index(task.shard))
+            if not there or not is_current(output, path, task):
                 return None
             return describe(read_catalog(output, path))
 
@@ -79,5 +81,5 @@ def _indexed(source: Storage, shard: str, on_damage: str) -> ShardIndex:
     """Index a tar; one that is damaged has no samples unless it is to be salvaged."""
     members = read_members(source, tar_path(shard), on_damage="salvage")
     if members.damage is not None and on_damage != "salvage":
-        return build_index(members.lost())
+        return index_without_samples(members)
     return build_index(members)

@@ -102,7 +102,9 @@ def _next(
     failed: Iterable[str],
 ) -> list[NextRun]:
     wanted = ORDER[: ORDER.index(until) + 1]
-    plan = make_plan(instance, Lineage(recipe), tars)
+    output = open_storage(recipe.output, recipe.s3)
+    files = {file.path for file in output.list_files()}
+    plan = make_plan(instance, Lineage(recipe), tars, files)
     due = {
         asset: {s: c for s, c in causes.items() if s in chosen and asset in wanted}
         for asset, causes in plan.due.items()

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from curation_assets.filtered_shard import filtered_shard_asset
 
 from curation.recipe import Recipe, load_recipe
 from curation_assets.duplicate_groups import duplicate_groups_asset
 from curation_assets.duplicates import duplicates_asset
 from curation_assets.embeddings import embeddings_asset
+from curation_assets.filtered_shard import filtered_shard_asset
 from curation_assets.lineage import Lineage
 from curation_assets.raw_shard import raw_shard_asset
 from curation_assets.scores import scores_asset

@@ -5,7 +5,7 @@ Dagster's records, so that a plan made twice is the same, and one made after a c
 right. The command, the sensor, the schedule and ``curate status`` all go by it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -44,7 +44,10 @@ class Plan:
 
 
 def make_plan(
-    instance: dg.DagsterInstance, lineage: Lineage, tars: Mapping[str, StoredFile]
+    instance: dg.DagsterInstance,
+    lineage: Lineage,
+    tars: Mapping[str, StoredFile],
+    files: Collection[str],
 ) -> Plan:
     """Compare what should be with what is on record, for every asset and shard.
 
@@ -52,8 +55,12 @@ def make_plan(
         instance: Holds the records.
         lineage: Says what should be.
         tars: The source's tars by shard, in order.
+        files: Paths of all that is in the output: what is recorded may have been deleted.
     """
-    recorded = {asset: recorded_versions(instance, asset) for asset in PER_SHARD_ASSETS}
+    recorded = {
+        asset: _there(recorded_versions(instance, asset), lineage, asset, files)
+        for asset in PER_SHARD_ASSETS
+    }
     expected = {"raw_shard": {shard: raw_version(tar) for shard, tar in tars.items()}}
     expected["duplicates"] = _of(tars, recorded["duplicates"])
     due = {"raw_shard": _raw_causes(expected["raw_shard"], recorded["raw_shard"])}
@@ -120,9 +127,26 @@ def _groups_cause(
     inputs = lineage.inputs("duplicate_groups")
     should_be = groups_made_of(lineage, {n: _of(tars, recorded[n]) for n in inputs})
     found = recorded_groups(instance)
-    if found == should_be:
-        return None
-    return "new" if found is None else "shards or settings changed"
+    if found is None:
+        return NEW
+    if found != should_be:
+        return "shards or settings changed"
+    compared = set(tars).intersection(*(recorded[name] for name in inputs))
+    if compared.difference(recorded["duplicates"]):
+        return "the duplicates of some shards are gone"
+    return None
+
+
+def _there(
+    versions: Mapping[str, str], lineage: Lineage, asset: str, files: Collection[str]
+) -> dict[str, str]:
+    """Leave out the shards of which a file is gone."""
+    paths = lineage.artifacts.of
+    return {
+        shard: version
+        for shard, version in versions.items()
+        if all(path in files for path in paths(asset, shard))
+    }
 
 
 def _of(tars: Mapping[str, StoredFile], versions: Mapping[str, str]) -> dict[str, str]:

@@ -37,7 +37,10 @@ class ClassifierContract(ABC):
     def score(self, classifier: Classifier, rows: np.ndarray) -> np.ndarray:
         """Score rows, and captions' embeddings of the same count if it reads them."""
         captions = self.embeddings(len(rows), seed=1)
-        return classifier.score(rows, captions if classifier.reads_captions else None)
+        scores: np.ndarray = classifier.score(
+            rows, captions if classifier.reads_captions else None
+        )
+        return scores
 
     def test_there_is_one_float_per_row_in_the_range(self, classifier: Classifier) -> None:
         scores = self.score(classifier, self.embeddings(300))

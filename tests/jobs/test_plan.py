@@ -11,7 +11,8 @@ from curation.storage import StoredFile
 from curation_assets.duplicate_groups import MADE_OF, groups_made_of
 from curation_assets.lineage import Lineage, raw_version
 from curation_assets.shard_asset import recorded_versions
-from jobs.plan import IMAGE_ASSETS, PER_SHARD_ASSETS, Plan, make_plan
+from jobs import plan as planning
+from jobs.plan import IMAGE_ASSETS, PER_SHARD_ASSETS, Plan
 
 RECIPE = Recipe(name="test", source="/nowhere", output="/nowhere")
 TARS = {shard: StoredFile(f"{shard}.tar", 1000, "1") for shard in ("a/0", "a/1", "b/0")}
@@ -52,6 +53,22 @@ def make_everything(
     )
     groups = dg.AssetMaterialization("duplicate_groups", metadata={MADE_OF: made_of})
     instance.report_runless_asset_event(groups)
+
+
+def make_plan(
+    instance: dg.DagsterInstance,
+    lineage: Lineage,
+    tars: dict[str, StoredFile],
+    gone: str = "",
+) -> Plan:
+    """Plan with every file there but one."""
+    files = {
+        path
+        for shard in (*TARS, *tars)
+        for asset in PER_SHARD_ASSETS
+        for path in lineage.artifacts.of(asset, shard)
+    }
+    return planning.make_plan(instance, lineage, tars, files - {gone})
 
 
 def due(plan: Plan) -> dict[str, list[str]]:
@@ -146,3 +163,22 @@ def test_what_a_crash_left_undone_is_due(instance: dg.DagsterInstance) -> None:
     plan = make_plan(instance, Lineage(RECIPE), TARS)
     assert "shard_index" not in due(plan)
     assert due(plan)["embeddings"] == sorted(TARS)
+
+
+def test_what_was_deleted_is_due_with_what_is_made_of_it(
+    instance: dg.DagsterInstance,
+) -> None:
+    lineage = Lineage(RECIPE)
+    make_everything(instance, lineage, TARS)
+    gone = lineage.artifacts.filtered_index("a/1")
+    assert due(make_plan(instance, lineage, TARS, gone)) == {"filtered_shard": ["a/1"]}
+
+
+def test_the_groups_are_due_when_duplicates_were_deleted(
+    instance: dg.DagsterInstance,
+) -> None:
+    lineage = Lineage(RECIPE)
+    make_everything(instance, lineage, TARS)
+    gone = lineage.artifacts.duplicates("a/1")
+    plan = make_plan(instance, lineage, TARS, gone)
+    assert plan.groups_due == "the duplicates of some shards are gone"

@@ -1,0 +1,124 @@
+"""The kept samples of one raw shard: tar, DALI's .idx, and a table of what is known."""
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.dali_index import format_index
+from curation.errors import TableError
+from curation.index import ShardIndex, read_catalog
+from curation.reshard import describe_kept, reshard
+from curation.storage import Storage
+from curation.tables import (
+    EMBEDDING,
+    EMBEDDINGS,
+    FILTERED,
+    SCORES,
+    SELECTION,
+    read_about,
+    read_table,
+    write_table,
+)
+from curation_assets.lineage import Lineage
+from curation_assets.metadata import picture_sheets
+from curation_assets.partitions import tar_path
+from curation_assets.shard_asset import (
+    AssetEvents,
+    Metadata,
+    ShardTask,
+    is_current,
+    one_by_one,
+    record_shards,
+    shard_asset_options,
+    shard_tasks,
+)
+
+_TEXTS = ("caption", "metadata")
+
+
+def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
+    """Define ``filtered_shard`` for a recipe."""
+    artifacts = lineage.artifacts
+
+    @dg.asset(
+        **shard_asset_options(lineage, "filtered_shard"),
+        group_name="dataset",
+        kinds={"webdataset", "dali", "parquet"},
+        description="The kept samples with all their components, copied byte for byte, "
+        "with an index for DALI and a table: key, place in the raw shard, image facts, "
+        "scores, caption, embedding.",
+    )
+    def filtered_shard(
+        context: dg.AssetExecutionContext,
+        source: dg.ResourceParam[Storage],
+        output: dg.ResourceParam[Storage],
+    ) -> AssetEvents:
+        def make(task: ShardTask) -> Metadata:
+            shard = task.shard
+            tar, idx, about_path = artifacts.of("filtered_shard", shard)
+            output.delete(about_path)  # it says that the three belong together
+            raw = read_catalog(output, artifacts.catalog(shard))
+            kept = _kept(raw, read_table(output, artifacts.selection(shard), SELECTION))
+            filtered = reshard(source, raw, kept, output, tar)
+            output.write(idx, format_index(filtered))
+            table = describe_kept(raw, kept, _known(output, lineage, shard), shard=shard)
+            encoder = read_about(output, artifacts.embeddings(shard)).get("encoder")
+            write_table(
+                output,
+                about_path,
+                FILTERED,
+                table,
+                fingerprint=task.fingerprint,
+                encoder=encoder,
+                recipe=lineage.recipe.name,
+                filter=lineage.recipe.filter,
+            )
+            return describe(shard)
+
+        def find(task: ShardTask) -> Metadata | None:
+            *files, table = artifacts.of("filtered_shard", task.shard)
+            there = all(map(output.exists, files))
+            return (
+                describe(task.shard) if there and is_current(output, table, task) else None
+            )
+
+        def describe(shard: str) -> Metadata:
+            tar, _, table = artifacts.of("filtered_shard", shard)
+            images = read_table(output, table, FILTERED, ["image_start", "image_bytes"])
+            sheet = {f"kept ({len(images)})": images}
+            return {
+                "samples": len(images),
+                "bytes": output.stat(tar).size,
+                "url": f"{output.url}/{tar}",
+                "pictures": picture_sheets(source, tar_path(shard), sheet),
+            }
+
+        tasks = shard_tasks(context, lineage)
+        yield from record_shards(context, lineage, tasks, one_by_one(make), find)
+
+    return filtered_shard
+
+
+def _kept(index: ShardIndex, selection: pa.Table) -> np.ndarray:
+    """Give ``(samples,)`` bool, in the order of the index, which samples are kept."""
+    rows = pc.index_in(
+        pa.array(index.keys, pa.string()), value_set=selection["key"].combine_chunks()
+    )
+    if rows.null_count or len(rows) != len(selection):
+        raise TableError(
+            f"{index.file.path}: its selection is not of the samples that it has; the next "
+            "run makes it again"
+        )
+    kept: np.ndarray = selection["kept"].take(rows).to_numpy()
+    return kept
+
+
+def _known(output: Storage, lineage: Lineage, shard: str) -> list[pa.Table]:
+    """Read what the table is to hold of every sample."""
+    artifacts, wanted = lineage.artifacts, lineage.recipe.filtered
+    left_out = {"error"} | ({EMBEDDING} if not wanted.embeddings else set())
+    left_out |= set(_TEXTS) if not wanted.captions else set()
+    facts = read_table(output, artifacts.embeddings(shard), EMBEDDINGS)
+    facts = facts.drop_columns([n for n in facts.column_names if n in left_out])
+    return [facts, read_table(output, artifacts.scores(shard), SCORES)]
