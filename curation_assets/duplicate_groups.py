@@ -166,12 +166,13 @@ def _changed_tables(
     recorded = recorded_versions(context.instance, "duplicates")
     pointer = newest_event(context.instance)
     inputs = {"duplicate_groups": lineage.groups_version}
+    code_version = lineage.code_version("duplicates")
     for shard, table in tables:
         version = fingerprint("duplicates", lineage.groups_version, table.to_pydict())
         path = lineage.artifacts.duplicates(shard)
         if recorded.get(shard) == made_from(output, path) == version:
             continue
         write_table(output, path, DUPLICATES, table, fingerprint=version)
-        task = ShardTask(shard, version, inputs, pointer)
-        context.log_event(partition_event(lineage, "duplicates", task, described(table)))
+        task = ShardTask(shard, version, inputs, pointer, code_version)
+        context.log_event(partition_event("duplicates", task, described(table)))
         yield shard

@@ -24,6 +24,7 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shards_to_record,
 )
+from resources.progress import Progress
 
 
 def duplicates_asset(lineage: Lineage) -> dg.AssetsDefinition:
@@ -38,7 +39,9 @@ def duplicates_asset(lineage: Lineage) -> dg.AssetsDefinition:
         "similar. Made with `duplicate_groups`, for the shards that it changes.",
     )
     def duplicates(
-        context: dg.AssetExecutionContext, output: dg.ResourceParam[Storage]
+        context: dg.AssetExecutionContext,
+        output: dg.ResourceParam[Storage],
+        progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
         def find(task: ShardTask) -> Metadata | None:
             if not task.fingerprint:
@@ -57,11 +60,15 @@ def duplicates_asset(lineage: Lineage) -> dg.AssetsDefinition:
         inputs = {"duplicate_groups": lineage.groups_version}
         tasks = [
             ShardTask(
-                shard, made_from(output, artifacts.duplicates(shard)) or "", inputs, pointer
+                shard,
+                made_from(output, artifacts.duplicates(shard)) or "",
+                inputs,
+                pointer,
+                lineage.code_version("duplicates"),
             )
             for shard in shards_to_record(context)
         ]
-        yield from record_shards(context, lineage, tasks, one_by_one(make), find)
+        yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return duplicates
 

@@ -29,6 +29,7 @@ from curation_assets.shard_asset import (
 )
 from resources.devices import Devices
 from resources.image_loader import ImageLoaderChoice
+from resources.progress import Progress
 
 GPU_POOL = "gpu"
 _DESCRIBED = ["error", "image_start", "image_bytes", "sharpness", "brightness"]
@@ -53,6 +54,7 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
         embedder: dg.ResourceParam[Embedder],
         image_loader: dg.ResourceParam[ImageLoaderChoice],
         devices: dg.ResourceParam[Devices],
+        progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
         tools = EmbeddingTools(embedder, image_loader.name, image_loader.settings)
 
@@ -86,7 +88,7 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
             )
 
         yield from record_shards(
-            context, lineage, shard_tasks(context, lineage), make, find
+            context, progress, shard_tasks(context, lineage), make, find
         )
 
     return embeddings

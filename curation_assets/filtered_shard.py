@@ -33,6 +33,7 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
+from resources.progress import Progress
 
 _TEXTS = ("caption", "metadata")
 
@@ -53,6 +54,7 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         source: dg.ResourceParam[Storage],
         output: dg.ResourceParam[Storage],
+        progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
         def make(task: ShardTask) -> Metadata:
             shard = task.shard
@@ -95,7 +97,7 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
             }
 
         tasks = shard_tasks(context, lineage)
-        yield from record_shards(context, lineage, tasks, one_by_one(make), find)
+        yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return filtered_shard
 

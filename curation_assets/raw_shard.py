@@ -22,6 +22,7 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
+from resources.progress import Progress
 
 
 def raw_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
@@ -35,14 +36,16 @@ def raw_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
         "version is its size and its ETag or time of change.",
     )
     def raw_shard(
-        context: dg.AssetExecutionContext, source: dg.ResourceParam[Storage]
+        context: dg.AssetExecutionContext,
+        source: dg.ResourceParam[Storage],
+        progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
         def look(tasks: Sequence[ShardTask]) -> Iterator[Made]:
             for task in tasks:
                 yield _seen(source, task)
 
         yield from record_shards(
-            context, lineage, shard_tasks(context, lineage), look, _never
+            context, progress, shard_tasks(context, lineage), look, _never
         )
 
     return raw_shard

@@ -25,6 +25,7 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
+from resources.progress import Progress
 
 
 def scores_asset(lineage: Lineage) -> dg.AssetsDefinition:
@@ -42,6 +43,7 @@ def scores_asset(lineage: Lineage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         output: dg.ResourceParam[Storage],
         classifiers: dg.ResourceParam[dict[str, Classifier]],
+        progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
         def make(task: ShardTask) -> Metadata:
             vectors = read_table(
@@ -59,7 +61,7 @@ def scores_asset(lineage: Lineage) -> dg.AssetsDefinition:
             return described(read_table(output, path, SCORES))
 
         tasks = shard_tasks(context, lineage)
-        yield from record_shards(context, lineage, tasks, one_by_one(make), find)
+        yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return scores
 

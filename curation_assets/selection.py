@@ -28,6 +28,7 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
+from resources.progress import Progress
 
 _IMAGE_RANGE = ["image_start", "image_bytes"]
 
@@ -48,6 +49,7 @@ def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         source: dg.ResourceParam[Storage],
         output: dg.ResourceParam[Storage],
+        progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
         def make(task: ShardTask) -> Metadata:
             shard = task.shard
@@ -82,7 +84,7 @@ def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:
             }
 
         tasks = shard_tasks(context, lineage)
-        yield from record_shards(context, lineage, tasks, one_by_one(make), find)
+        yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return selection
 

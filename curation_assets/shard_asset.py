@@ -51,6 +51,8 @@ class ShardTask:
     """The data version of each input."""
     event_pointer: int
     """Storage id of the newest event when the inputs were looked up."""
+    code_version: str
+    """Of the step that makes it, with its settings."""
 
 
 class ShardAssetOptions(TypedDict):
@@ -61,7 +63,6 @@ class ShardAssetOptions(TypedDict):
     partitions_def: dg.PartitionsDefinition[str]
     backfill_policy: dg.BackfillPolicy
     code_version: str
-    required_resource_keys: set[str]
 
 
 def shard_asset_options(lineage: Lineage, name: str) -> ShardAssetOptions:
@@ -74,13 +75,12 @@ def shard_asset_options(lineage: Lineage, name: str) -> ShardAssetOptions:
             lineage.recipe.machine.shards_per_run
         ),
         "code_version": lineage.code_version(name),
-        "required_resource_keys": {"progress"},
     }
 
 
 def record_shards(
     context: dg.AssetExecutionContext,
-    lineage: Lineage,
+    progress: Progress,
     tasks: Sequence[ShardTask],
     make: MakeAll,
     find: Callable[[ShardTask], Metadata | None],
@@ -92,14 +92,13 @@ def record_shards(
 
     Args:
         context: Of the asset, whose partitions are shards.
-        lineage: Of the recipe.
+        progress: Is told of every shard.
         tasks: The shards to record, as :func:`shard_tasks` gives them.
         make: Makes shards, in any order, and gives each one's metadata or its error.
         find: Gives the metadata of an artifact that is there and has the task's
             fingerprint already, else None.
     """
     asset = context.asset_key.to_user_string()
-    progress: Progress = context.resources.progress
     failures: dict[str, CurationError] = {}
     todo = []
     with run_failures():
@@ -107,7 +106,7 @@ def record_shards(
             if (metadata := find(task)) is None:
                 todo.append(task)
             else:
-                yield partition_event(lineage, asset, task, {**metadata, "cached": True})
+                yield partition_event(asset, task, {**metadata, "cached": True})
         progress.start(asset, len(todo))
         for task, made in make(todo):
             if isinstance(made, InputError):
@@ -116,7 +115,7 @@ def record_shards(
                 failures[task.shard] = made
                 progress.fail(task.shard, str(made))
             else:
-                yield partition_event(lineage, asset, task, made)
+                yield partition_event(asset, task, made)
                 progress.advance(task.shard, int(made.get("samples", 0)))
         raise_for_shards(failures)
     yield dg.MaterializeResult(metadata={SUPPRESS_EVENT: True})
@@ -176,8 +175,15 @@ def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[Sha
                 allow_retries=False,
             )
     inputs = {shard: {n: found[shard] for n, found in versions.items()} for shard in shards}
+    code_version = lineage.code_version(asset)
     return [
-        ShardTask(shard, lineage.expected(asset, inputs[shard]), inputs[shard], pointer)
+        ShardTask(
+            shard,
+            lineage.expected(asset, inputs[shard]),
+            inputs[shard],
+            pointer,
+            code_version,
+        )
         for shard in shards
     ]
 
@@ -236,7 +242,7 @@ def _recorded_by_this_run(context: dg.AssetExecutionContext) -> set[str]:
 
 
 def partition_event(
-    lineage: Lineage, asset: str, task: ShardTask, metadata: Metadata
+    asset: str, task: ShardTask, metadata: Metadata
 ) -> dg.AssetMaterialization:
     """Record one shard of an asset with its own version and what it was made from.
 
@@ -245,7 +251,7 @@ def partition_event(
     provenance = {
         DATA_VERSION: task.fingerprint,
         "dagster/data_version_is_user_provided": "true",
-        "dagster/code_version": lineage.code_version(asset),
+        "dagster/code_version": task.code_version,
     }
     for name, version in task.inputs.items():
         provenance[f"dagster/input_data_version/{name}"] = version

@@ -27,6 +27,7 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
+from resources.progress import Progress
 
 
 def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
@@ -45,6 +46,7 @@ def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         source: dg.ResourceParam[Storage],
         output: dg.ResourceParam[Storage],
+        progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
         def make(task: ShardTask) -> Metadata:
             index = _indexed(source, task.shard, lineage.recipe.on_damage)
@@ -61,7 +63,7 @@ def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
             return describe(read_catalog(output, path))
 
         tasks = shard_tasks(context, lineage)
-        yield from record_shards(context, lineage, tasks, one_by_one(make), find)
+        yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return shard_index
 

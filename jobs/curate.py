@@ -26,6 +26,7 @@ from jobs.definitions import build_definitions
 from jobs.instance import open_instance, set_shards
 from jobs.next_runs import NextRun, next_runs
 from jobs.plan import DECISION_ASSETS, IMAGE_ASSETS, Plan, make_plan
+from jobs.recipe_check import check_ready, check_recipe
 from resources.progress import Progress
 
 ORDER = (*IMAGE_ASSETS, "duplicate_groups", *DECISION_ASSETS)
@@ -47,6 +48,14 @@ class CurateResult:
     """Wall seconds by asset."""
     failed: dict[str, str] = field(default_factory=dict)
     """Shard to the reason why it could not be made."""
+
+    def __add__(self, later: "CurateResult") -> "CurateResult":
+        """Put two calls together."""
+        seconds = dict(self.seconds)
+        for asset, spent in later.seconds.items():
+            seconds[asset] = seconds.get(asset, 0) + spent
+        runs = self.num_runs + later.num_runs
+        return CurateResult(runs, seconds, self.failed | later.failed)
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON values."""
@@ -75,8 +84,10 @@ def curate(
     """
     if until not in ORDER:
         raise UnknownNameError.among("asset", until, ORDER)
+    check_recipe(recipe)
     tars = list_shards(open_storage(recipe.source, recipe.s3))
     chosen = set(tars if shards is None else shards)
+    check_ready(recipe, until)
     watcher = _Watcher(progress)
     result = CurateResult(failed=watcher.failed)
     definitions = build_definitions(recipe, progress=watcher)

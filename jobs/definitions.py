@@ -22,6 +22,7 @@ from curation_assets.raw_shard import raw_shard_asset
 from curation_assets.scores import scores_asset
 from curation_assets.selection import selection_asset
 from curation_assets.shard_index import shard_index_asset
+from jobs.recipe_check import check_recipe
 from resources.classifiers import ClassifiersResource
 from resources.devices import DevicesResource
 from resources.embedder import EmbedderResource
@@ -52,7 +53,11 @@ def build_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
         recipe: What to curate, and how.
         overrides: Resources to use in place of the recipe's, by name: core objects, or
             resources that make them.
+
+    Raises:
+        InputError: The parts of the recipe don't fit each other.
     """
+    check_recipe(recipe)
     lineage = Lineage(recipe)
     with warnings.catch_warnings():
         # backfill policies and pools are beta in Dagster 1.13; the design rests on them

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jobs.commands.demo import demo
 from jobs.commands.run import run
 
-COMMANDS: dict[str, Callable[..., Any]] = {"run": run}
+COMMANDS: dict[str, Callable[..., Any]] = {"demo": demo, "run": run}

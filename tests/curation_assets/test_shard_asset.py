@@ -24,7 +24,7 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
-from resources.progress import LineProgress
+from resources.progress import LineProgress, Progress
 
 LINEAGE = Lineage(Recipe(name="test", source="/nowhere", output="/nowhere"))
 KEYS = ["a/0", "a/1", "b/0", "b/1"]
@@ -61,9 +61,11 @@ class Chain:
             return {"samples": 10} if there else None
 
         @dg.asset(**shard_asset_options(lineage, name))
-        def asset(context: dg.AssetExecutionContext) -> AssetEvents:
+        def asset(
+            context: dg.AssetExecutionContext, progress: dg.ResourceParam[Progress]
+        ) -> AssetEvents:
             yield from record_shards(
-                context, lineage, shard_tasks(context, lineage), one_by_one(make), find
+                context, progress, shard_tasks(context, lineage), one_by_one(make), find
             )
 
         return asset

@@ -1,0 +1,66 @@
+"""``curate demo``: see it work, on photographs that come with the packages."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from curation.recipe import load_recipe
+from jobs.commands.run import run_tables
+from jobs.console import print_json, print_result, result_table, terminal_progress
+from jobs.demo import DemoResult, run_demo
+from jobs.exit_codes import EXIT_DIFFERENCE
+from jobs.instance import ROOT
+from jobs.options import JsonOption
+from jobs.summary import summarize
+
+
+def demo(
+    recipe: Annotated[
+        Path, typer.Option("--recipe", "-r", help="The demo's settings file.")
+    ] = ROOT / "recipe.yaml",
+    as_json: JsonOption = False,
+) -> None:
+    """Make shards with planted flaws, curate them, and compare with what was planted."""
+    settings = load_recipe(recipe)
+    with terminal_progress() as progress:
+        done = run_demo(settings, progress, lambda line: typer.echo(line, err=True))
+    summary = summarize(settings, done.dataset.shards)
+    if as_json:
+        print_json(summary.as_json() | done.runs.as_json() | _as_json(done))
+    else:
+        print_result(*run_tables(summary, done.runs), *_tables(done))
+    if not done.is_as_planted:
+        raise typer.Exit(EXIT_DIFFERENCE)
+
+
+def _tables(done: DemoResult) -> list[Table | str]:
+    rows = [
+        (row["kind"].replace("_", " "), row["expected"], row["planted"], row["as_expected"])
+        for row in done.comparison.to_pylist()
+    ]
+    verdict = "Every planted sample" if done.is_as_planted else "NOT every planted sample"
+    return [
+        f"The sharpness probe is right on {done.probe_accuracy:.1%} of "
+        f"{done.num_test_labels} labelled samples of shards that it never saw.",
+        result_table(
+            "What was planted, and what became of it",
+            ("kind", "expected", "planted", "as expected"),
+            rows,
+        ),
+        f"{verdict} became what it should. `make ui` shows it all; `curate explain "
+        f"{_example(done)}` tells the story of one sample.",
+    ]
+
+
+def _example(done: DemoResult) -> str:
+    return f"{0:05d}{7:04d}" if done.dataset.shards else ""
+
+
+def _as_json(done: DemoResult) -> dict[str, Any]:
+    return {
+        "probe_balanced_accuracy": done.probe_accuracy,
+        "num_test_labels": done.num_test_labels,
+        "planted": done.comparison.to_pylist(),
+    }

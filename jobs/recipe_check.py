@@ -1,0 +1,69 @@
+"""What can be wrong with a recipe, found before anything runs.
+
+Belongs here: checks that need more than one setting, or that look at files. Types and
+ranges of single settings belong in ``curation/recipe.py``.
+"""
+
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from curation.classifiers import make_classifiers
+from curation.dedup.preference import parse_preferences
+from curation.errors import InputError, UnknownNameError
+from curation.filters import make_filter
+from curation.model_weights import weights_file
+from curation.recipe import Recipe
+from curation.selection import available_columns
+from curation.storage import open_storage
+
+_CANARY = ".can-be-written"
+_SHORT_OF_FILTER = ("raw_shard", "shard_index", "embeddings")
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check that the parts of a recipe fit each other. No file is read.
+
+    Raises:
+        UnknownNameError: The filter, a preference or a classifier names what isn't there.
+        InputError: The filter does not fit the kinds of its columns, or the output is in
+            the source, so that filtered shards would become raw ones.
+    """
+    make_classifiers(recipe.classifiers)
+    columns = available_columns(recipe.classifiers)
+    make_filter(recipe.filter).check(columns)
+    for preference in parse_preferences(recipe.duplicates.prefer):
+        if preference.column not in columns:
+            name = preference.column
+            raise UnknownNameError.among("column in duplicates.prefer", name, columns)
+    if _is_within(recipe.output, recipe.source):
+        raise InputError(
+            f"output: {recipe.output} is within the source {recipe.source}, so that what "
+            "is made would be taken for raw shards; choose a folder beside it"
+        )
+
+
+def check_ready(recipe: Recipe, until: str) -> None:
+    """Check that weights are there and the output can be written, before any work.
+
+    Args:
+        recipe: Already checked by :func:`check_recipe`.
+        until: The last asset that is to be made.
+
+    Raises:
+        InputError, NotFoundError, DataError: Weights are not where the recipe says, or
+            are none; the output can't be written.
+        StorageError: The output can't be reached.
+    """
+    weights_file(recipe.encoder.weights)
+    if until not in _SHORT_OF_FILTER:
+        for classifier in make_classifiers(recipe.classifiers).values():
+            classifier.fingerprint()
+    output = open_storage(recipe.output, recipe.s3)
+    output.write(_CANARY, b"")
+    output.delete(_CANARY)
+
+
+def _is_within(inner: str, outer: str) -> bool:
+    if urlsplit(inner).scheme != urlsplit(outer).scheme:
+        return False
+    return PurePosixPath(inner.rstrip("/")).is_relative_to(outer.rstrip("/"))
