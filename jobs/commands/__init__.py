@@ -4,6 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.commands.demo import demo
+from jobs.commands.explain import explain_sample
+from jobs.commands.index import index
 from jobs.commands.run import run
+from jobs.commands.status import status
+from jobs.commands.train_probe import train_probe
+from jobs.commands.ui import ui
+from jobs.commands.verify import verify
 
-COMMANDS: dict[str, Callable[..., Any]] = {"demo": demo, "run": run}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "demo": demo,
+    "run": run,
+    "status": status,
+    "explain": explain_sample,
+    "verify": verify,
+    "index": index,
+    "train-probe": train_probe,
+    "ui": ui,
+}

@@ -1,0 +1,69 @@
+"""``curate explain``: the story of one sample."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from curation.recipe import load_recipe
+from curation.storage import open_storage
+from curation_assets.partitions import list_shards
+from jobs.console import print_json, print_result, result_table
+from jobs.explain import Story, explain
+from jobs.options import JsonOption, RecipeOption, ShardsOption, choose_shards
+
+LONGEST = 160  # characters of a caption or of metadata that are shown
+
+
+def explain_sample(
+    key: Annotated[str, typer.Argument(help="The sample's key.")],
+    recipe: RecipeOption = Path("recipe.yaml"),
+    shards: ShardsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell all that is known of a sample: bytes, facts, scores, twins, decision."""
+    settings = load_recipe(recipe)
+    tars = list_shards(open_storage(settings.source, settings.s3))
+    stories = explain(settings, key, choose_shards(shards, list(tars)))
+    if as_json:
+        print_json([story.as_json() for story in stories])
+    else:
+        print_result(*(_table(story) for story in stories))
+
+
+def _table(story: Story) -> Table:
+    rows: list[tuple[str, Any]] = [("shard", story.shard), ("raw tar", story.url)]
+    for part in story.components:
+        stop = part["start"] + part["size"]
+        rows.append((part["name"], f"bytes {part['start']:,} to {stop:,}"))
+    rows += [(name, _shown(value)) for name, value in story.facts.items()]
+    rows += [(name, _shown(value)) for name, value in story.scores.items()]
+    if story.stands_for_it:
+        rows.append(("stands for it", _twin(story.stands_for_it, "survivor_")))
+    rows += [("it stands for", _twin(copy, "")) for copy in story.stands_for]
+    rows.append(("decision", _decision(story)))
+    rows += [("  because not", reason) for reason in story.reasons]
+    if story.filtered_url:
+        rows.append(("went to", story.filtered_url))
+    return result_table(f"{story.key}", ("", "what is known"), rows)
+
+
+def _decision(story: Story) -> str:
+    if story.kept is None:
+        return "not decided on yet"
+    return "kept" if story.kept else "dropped"
+
+
+def _twin(twin: dict[str, Any], prefix: str) -> str:
+    place = f"{twin[prefix + 'key']} of shard {twin[prefix + 'shard']}"
+    return f"{place} ({twin['kind']}, {twin['similarity']:.4f})"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -1,0 +1,61 @@
+"""``curate status``: what is made, what is due, and why."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from curation.recipe import Recipe, load_recipe
+from curation.storage import open_storage
+from curation_assets.lineage import Lineage
+from curation_assets.partitions import list_shards
+from jobs.console import print_json, print_result, result_table
+from jobs.instance import open_instance
+from jobs.options import JsonOption, RecipeOption
+from jobs.plan import Plan, make_plan
+from jobs.recipe_check import check_recipe
+
+MOST_CAUSES = 3  # of one asset that are shown
+
+
+def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = False) -> None:
+    """Show which shards of which asset are missing or stale, and why. Runs nothing."""
+    settings = load_recipe(recipe)
+    check_recipe(settings)
+    tars = list_shards(open_storage(settings.source, settings.s3))
+    plan = find_plan(settings)
+    if as_json:
+        print_json({"shards": len(tars), "due": plan.due, "groups_due": plan.groups_due})
+        return
+    print_result(*_tables(settings, plan, len(tars)))
+
+
+def find_plan(recipe: Recipe) -> Plan:
+    """Compare what should be with what is on record and in the output."""
+    tars = list_shards(open_storage(recipe.source, recipe.s3))
+    output = open_storage(recipe.output, recipe.s3)
+    files = {file.path for file in output.list_files()}
+    with open_instance(recipe) as instance:
+        return make_plan(instance, Lineage(recipe), tars, files)
+
+
+def _tables(recipe: Recipe, plan: Plan, num_shards: int) -> list[Table | str]:
+    rows: list[tuple[Any, ...]] = []
+    for asset, causes in plan.due.items():
+        rows.append((asset, num_shards - len(causes), len(causes), _told(causes.values())))
+    groups = (0, 1, plan.groups_due) if plan.groups_due else (1, 0, "")
+    rows.insert([row[0] for row in rows].index("duplicates"), ("duplicate_groups", *groups))
+    title = f"{recipe.name}: {num_shards} shards in {recipe.source}"
+    after = (
+        "Everything is up to date."
+        if plan.is_empty
+        else "`curate run` makes what is due, and what follows from it."
+    )
+    return [result_table(title, ("asset", "made", "due", "because"), rows), after]
+
+
+def _told(causes: Any) -> str:
+    counts = Counter(causes).most_common()
+    told = [f"{cause} ({count})" for cause, count in counts[:MOST_CAUSES]]
+    return ", ".join(told + ["…"] * (len(counts) > MOST_CAUSES))
