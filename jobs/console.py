@@ -43,7 +43,10 @@ def result_table(
     table = Table(title=title, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
         numbers = all(isinstance(row[position], int | float) for row in rows)
-        table.add_column(column, justify="right" if rows and numbers else "left")
+        # the first column names the row; the others may be broken over lines
+        table.add_column(
+            column, justify="right" if rows and numbers else "left", no_wrap=not position
+        )
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     return table

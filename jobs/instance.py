@@ -31,8 +31,7 @@ def dagster_home(recipe: Recipe) -> Path:
 
 def open_instance(recipe: Recipe) -> dg.DagsterInstance:
     """Open the recipe's instance; the caller leaves it with ``with``."""
-    os.environ["DAGSTER_HOME"] = str(dagster_home(recipe))
-    return dg.DagsterInstance.get()
+    return dg.DagsterInstance.from_config(str(dagster_home(recipe)))
 
 
 def set_shards(instance: dg.DagsterInstance, shards: Iterable[str]) -> None:

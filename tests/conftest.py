@@ -11,12 +11,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from curation.storage import S3Settings, S3Storage
+from curation.artifacts import Artifacts
+from curation.recipe import Recipe, load_recipe
+from curation.storage import LocalStorage, S3Settings, S3Storage
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,6 +86,90 @@ def serve_http() -> Iterator[Callable[[Path], str]]:
             return f"http://127.0.0.1:{port}"
 
         yield serve
+
+
+@dataclass(frozen=True)
+class Curated:
+    """A small demo dataset and what the recipe beside it has made of it."""
+
+    folder: Path
+    """With ``recipe.yaml``, ``raw``, ``curated`` and ``home``, the Dagster instance."""
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.folder / "recipe.yaml"
+
+    @property
+    def recipe(self) -> Recipe:
+        return load_recipe(self.recipe_file)
+
+    @property
+    def source(self) -> LocalStorage:
+        return LocalStorage(self.folder / "raw")
+
+    @property
+    def output(self) -> LocalStorage:
+        return LocalStorage(self.folder / "curated")
+
+    @property
+    def artifacts(self) -> Artifacts:
+        from curation_assets.lineage import Lineage
+
+        return Lineage(self.recipe).artifacts
+
+    def edit(self, old: str, new: str) -> Recipe:
+        """Change the recipe's text."""
+        text = self.recipe_file.read_text()
+        assert old in text
+        self.recipe_file.write_text(text.replace(old, new))
+        return self.recipe
+
+
+SMALL_RECIPE = """\
+name: small
+source: raw
+output: curated
+encoder: {precision: fp32}
+classifiers:
+  sharpness_probe: {type: linear_probe, weights: probe.safetensors}
+filter: >-
+  min(width, height) >= 200 and sharpness_probe >= 0.2 and caption_words >= 1
+  and not is_duplicate
+machine: {device: cpu, workers: 1, shards_per_run: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def curated_once(tmp_path_factory: pytest.TempPathFactory) -> Curated:
+    """Run the demo on 3 shards of 80 samples, once for all tests; to be left as it is."""
+    from jobs.demo import run_demo
+    from resources.progress import LineProgress
+
+    made = Curated(tmp_path_factory.mktemp("curated"))
+    made.recipe_file.write_text(SMALL_RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(_home(made.folder)))
+        run_demo(
+            made.recipe, LineProgress(print), print, num_shards=3, samples_per_shard=80
+        )
+    return made
+
+
+@pytest.fixture
+def curated(
+    curated_once: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Curated:
+    """Give a copy of the curated dataset, with its records, to do with as one likes."""
+    shutil.copytree(curated_once.folder, tmp_path / "copy")  # keeps times of change
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "copy" / "home"))
+    return Curated(tmp_path / "copy")
+
+
+def _home(folder: Path) -> Path:
+    home = folder / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    return home
 
 
 def _rclone() -> str:

@@ -50,7 +50,7 @@ def _tables(done: DemoResult) -> list[Table | str]:
     return [
         result_table(
             "What was planted, and what became of it",
-            ("kind", "expected", "planted", "as expected", "lost to the probe"),
+            ("kind", "expected", "planted", "as expected", "lost to probe"),
             rows,
         ),
         f"{verdict} that is decided by rule became what it should. The probe is a model "

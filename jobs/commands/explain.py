@@ -43,7 +43,7 @@ def _table(story: Story) -> Table:
         rows.append(("stands for it", _twin(story.stands_for_it, "survivor_")))
     rows += [("it stands for", _twin(copy, "")) for copy in story.stands_for]
     rows.append(("decision", _decision(story)))
-    rows += [("  because not", reason) for reason in story.reasons]
+    rows += [("  it fails", reason) for reason in story.reasons]
     if story.filtered_url:
         rows.append(("went to", story.filtered_url))
     return result_table(f"{story.key}", ("", "what is known"), rows)

@@ -1,0 +1,78 @@
+"""Embeddings of a run: rows out are samples in, and vectors are timm's."""
+
+import hashlib
+import io
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from PIL import Image
+
+from curation.embedders import make_embedder
+from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_table
+from jobs.instance import open_instance
+from tests.conftest import Curated
+
+SHARDS = ("00000", "train/00001", "train/00002")
+
+
+@pytest.mark.parametrize("shard", SHARDS)
+def test_every_sample_has_a_row_with_a_vector_or_a_reason(
+    curated: Curated, shard: str
+) -> None:
+    table = read_table(curated.output, curated.artifacts.embeddings(shard), EMBEDDINGS)
+    _, valid = embedding_matrix(table[EMBEDDING])
+    assert table.num_rows == 80
+    assert (valid == pc.is_null(table["error"]).to_numpy()).all()
+    assert 0 < (~valid).sum() < 20
+
+
+def test_byte_ranges_and_hashes_are_those_of_the_tar(curated: Curated) -> None:
+    tar = (curated.source.root / "00000.tar").read_bytes()
+    table = read_table(curated.output, curated.artifacts.embeddings("00000"), EMBEDDINGS)
+    rows = [row for row in table.to_pylist() if row["sha256"]]
+    assert len(rows) > 70
+    for row in rows:
+        data = tar[row["image_start"] : row["image_start"] + row["image_bytes"]]
+        assert hashlib.sha256(data).hexdigest() == row["sha256"]
+
+
+def test_vectors_are_those_of_timms_own_transform(curated: Curated) -> None:
+    import timm
+    import torch
+
+    table = read_table(curated.output, curated.artifacts.embeddings("00000"), EMBEDDINGS)
+    photographs = table.filter(pc.equal(table["format"], "jpeg"))
+    photographs = photographs.filter(pc.is_null(photographs["error"])).slice(0, 12)
+    found, _ = embedding_matrix(photographs[EMBEDDING])
+    tar = (curated.source.root / "00000.tar").read_bytes()
+    embedder = make_embedder("timm", device="cpu", precision="fp32")
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    model.load_state_dict(embedder.model.state_dict())
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    pixels = []
+    for row in photographs.select(["image_start", "image_bytes"]).to_pylist():
+        data = tar[row["image_start"] : row["image_start"] + row["image_bytes"]]
+        pixels.append(transform(Image.open(io.BytesIO(data)).convert("RGB")))
+    with torch.inference_mode():
+        vectors = model.eval()(torch.stack(pixels)).numpy()
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = (vectors * found.astype(np.float32)).sum(axis=1)
+    assert np.median(cosines) > 0.9999
+    assert cosines.min() > 0.999
+
+
+def test_each_shard_is_recorded_with_counts_speed_and_pictures(curated: Curated) -> None:
+    import dagster as dg
+
+    with open_instance(curated.recipe) as instance:
+        records = instance.fetch_materializations(
+            dg.AssetKey("embeddings"), limit=9
+        ).records
+    assert {record.partition_key for record in records} == set(SHARDS)
+    for record in records:
+        assert record.asset_materialization
+        metadata = record.asset_materialization.metadata
+        assert metadata["samples"].value == 80
+        assert metadata["samples_per_second"].value > 0
+        assert "data:image/jpeg;base64" in str(metadata["pictures"].value)

@@ -1,0 +1,71 @@
+"""What is part of an artifact's identity, and what is not."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from curation.recipe import Recipe
+from curation_assets.lineage import VERSIONS, Lineage
+from tests.conftest import Curated
+
+RECIPE = Recipe(name="test", source="/nowhere", output="/nowhere-else")
+
+
+def versions(recipe: Recipe) -> dict[str, str]:
+    lineage = Lineage(recipe)
+    return {asset: lineage.code_version(asset) for asset in VERSIONS}
+
+
+def changed(before: Recipe, after: Recipe) -> set[str]:
+    old, new = versions(before), versions(after)
+    return {asset for asset in VERSIONS if old[asset] != new[asset]}
+
+
+def test_spacing_of_a_filter_changes_nothing() -> None:
+    one = RECIPE.model_copy(update={"filter": "width>=200 and (height >= 200)"})
+    other = RECIPE.model_copy(update={"filter": "width >= 200 and height >= 200"})
+    assert changed(one, other) == set()
+
+
+def test_a_threshold_changes_the_selection_alone() -> None:
+    one = RECIPE.model_copy(update={"filter": "width >= 200"})
+    other = RECIPE.model_copy(update={"filter": "width >= 201"})
+    assert changed(one, other) == {"selection"}
+
+
+def test_weights_count_by_content_and_not_by_path(curated: Curated) -> None:
+    before = versions(curated.recipe)
+    probe = curated.folder / "probe.safetensors"
+    shutil.copy(probe, curated.folder / "renamed.safetensors")
+    assert versions(curated.edit("probe.safetensors", "renamed.safetensors")) == before
+    renamed = curated.folder / "renamed.safetensors"
+    renamed.write_bytes(probe.read_bytes()[:-4] + b"\0\0\0\x3f")
+    after = versions(curated.recipe)
+    assert {asset for asset in VERSIONS if before[asset] != after[asset]} == {"scores"}
+
+
+def test_a_graph_can_be_drawn_before_the_weights_are_there(tmp_path: Path) -> None:
+    absent = {"probe": {"type": "linear_probe", "weights": str(tmp_path / "absent")}}
+    assert versions(RECIPE.model_copy(update={"classifiers": absent}))
+
+
+def test_scores_are_an_input_of_the_groups_only_where_they_decide() -> None:
+    by_score = RECIPE.model_validate(
+        RECIPE.model_dump()
+        | {
+            "classifiers": {"mine": {"type": "linear_probe", "weights": "x"}},
+            "duplicates": {"prefer": ["mine desc"]},
+        }
+    )
+    assert Lineage(RECIPE).inputs("duplicate_groups") == ("embeddings",)
+    assert Lineage(by_score).inputs("duplicate_groups") == ("embeddings", "scores")
+
+
+@pytest.mark.parametrize("asset", VERSIONS)
+def test_an_artifact_depends_on_each_of_its_inputs(asset: str) -> None:
+    lineage = Lineage(RECIPE)
+    inputs = dict.fromkeys(lineage.inputs(asset), "1")
+    expected = lineage.expected(asset, inputs)
+    for name in inputs:
+        assert lineage.expected(asset, inputs | {name: "2"}) != expected

@@ -1,0 +1,179 @@
+"""Bringing everything up to date: what is made again after which change, and what isn't."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from curation.errors import InputError, NotFoundError, UnknownNameError
+from curation.recipe import load_recipe
+from jobs.curate import CurateResult, curate
+from resources.progress import LineProgress
+from tests.conftest import ROOT, Curated
+
+
+def run(curated: Curated, until: str = "filtered_shard") -> tuple[CurateResult, list[str]]:
+    """Curate, and tell which assets were worked on."""
+    lines: list[str] = []
+    result = curate(curated.recipe, LineProgress(lines.append), until=until)
+    return result, sorted({line.partition(":")[0] for line in lines})
+
+
+def versions(curated: Curated, folder: str) -> dict[str, str]:
+    return {file.path: file.version for file in curated.output.list_files(folder)}
+
+
+def test_nothing_is_done_when_everything_is_up_to_date(curated: Curated) -> None:
+    result, assets = run(curated)
+    assert (result.num_runs, assets) == (0, [])
+
+
+def test_another_threshold_decides_anew_and_opens_no_image(curated: Curated) -> None:
+    before = versions(curated, "embeddings")
+    curated.edit(">= 200", ">= 220")
+    _, assets = run(curated)
+    assert assets == ["filtered_shard", "selection"]
+    assert versions(curated, "embeddings") == before
+
+
+def test_a_replaced_tar_is_made_again_and_the_others_are_not(curated: Curated) -> None:
+    tar = curated.folder / "raw" / "00000.tar"
+    os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
+    before = versions(curated, "filtered")
+    run(curated)
+    after = versions(curated, "filtered")
+    changed = {path for path in after if after[path] != before[path]}
+    assert changed == {
+        f"filtered/small/00000.{suffix}" for suffix in ("tar", "idx", "parquet")
+    }
+
+
+def test_a_new_tar_is_curated_alone(curated: Curated) -> None:
+    raw = curated.folder / "raw"
+    before = versions(curated, "embeddings")
+    shutil.copy2(raw / "train" / "00002.tar", raw / "zz.tar")
+    result, _ = run(curated)
+    assert not result.failed
+    after = versions(curated, "embeddings")
+    assert {path: after[path] for path in before} == before
+    kept = pq.read_table(curated.output.root / curated.artifacts.filtered_table("zz"))
+    assert kept.num_rows == 0  # all of it is a copy of another shard
+
+
+def test_a_tar_that_is_gone_gives_its_copies_back(curated: Curated) -> None:
+    (curated.folder / "raw" / "00000.tar").unlink()
+    run(curated)
+    for shard in ("train/00001", "train/00002"):
+        path = curated.output.root / curated.artifacts.duplicates(shard)
+        assert "00000" not in pq.read_table(path)["survivor_shard"].to_pylist()
+
+
+def test_deleted_artifacts_are_made_again_as_they_were(curated: Curated) -> None:
+    folder = curated.output.root / "filtered"
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    shutil.rmtree(folder)
+    _, assets = run(curated)
+    assert assets == ["filtered_shard"]
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_the_whole_output_can_be_deleted(curated: Curated) -> None:
+    before = {f.path: f.size for f in curated.output.list_files("filtered")}
+    shutil.rmtree(curated.output.root)
+    result, _ = run(curated)
+    assert not result.failed
+    assert {f.path: f.size for f in curated.output.list_files("filtered")} == before
+
+
+def test_a_damaged_tar_is_an_empty_quarantined_shard_and_no_failure(
+    curated: Curated,
+) -> None:
+    whole = (curated.folder / "raw" / "00000.tar").read_bytes()
+    (curated.folder / "raw" / "cut.tar").write_bytes(whole[:100_000])
+    result, _ = run(curated)
+    assert not result.failed
+    catalog = pq.read_table(curated.output.root / curated.artifacts.catalog("cut"))
+    assert catalog["loss"].null_count == 0
+    assert len(catalog) == 1
+
+
+def test_a_damaged_tar_is_salvaged_where_the_recipe_says_so(curated: Curated) -> None:
+    whole = (curated.folder / "raw" / "00000.tar").read_bytes()
+    (curated.folder / "raw" / "cut.tar").write_bytes(whole[:100_000])
+    curated.edit("machine:", "on_damage: salvage\nmachine:")
+    result, _ = run(curated)
+    assert not result.failed
+    rows = pq.read_table(curated.output.root / curated.artifacts.embeddings("cut"))
+    assert 0 < rows.num_rows < 20
+
+
+def test_until_stops_after_that_asset(curated: Curated) -> None:
+    shutil.rmtree(curated.output.root)
+    run(curated, until="shard_index")
+    assert {f.path.split("/")[0] for f in curated.output.list_files()} == {"index"}
+
+
+def test_only_the_chosen_shards_are_made(curated: Curated) -> None:
+    shutil.rmtree(curated.output.root)
+    curate(curated.recipe, LineProgress(print), shards=["00000"], until="shard_index")
+    assert {f.path for f in curated.output.list_files()} == {
+        "index/00000.idx",
+        "index/00000.parquet",
+    }
+
+
+def test_an_asset_that_does_not_exist_is_named(curated: Curated) -> None:
+    with pytest.raises(UnknownNameError, match="embeddings"):
+        run(curated, until="embedings")
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "message"),
+    [
+        (("source: raw", "source: nowhere"), InputError, "no .tar file"),
+        (("output: curated", "output: /proc/x"), (InputError, NotFoundError), "/proc/x"),
+        (("output: curated", "output: raw/curated"), InputError, "within the source"),
+        (("min(width", "min(witdh"), UnknownNameError, "width"),
+        (("probe.safetensors", "absent.safetensors"), NotFoundError, "absent.safetensors"),
+        (("{precision: fp32}", "{weights: absent.pth}"), NotFoundError, "absent.pth"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(
+    curated: Curated,
+    edit: tuple[str, str],
+    error: type[Exception] | tuple[type[Exception], ...],
+    message: str,
+) -> None:
+    before = versions(curated, "")
+    recipe = curated.edit(*edit)
+    with pytest.raises(error, match=message):
+        curate(recipe, LineProgress(print))
+    assert versions(curated, "") == before
+
+
+def test_a_tar_whose_path_can_be_no_key_is_named(curated: Curated) -> None:
+    raw = curated.folder / "raw"
+    (raw / "00000.tar").rename(raw / "a,b.tar")
+    with pytest.raises(InputError, match=r"'a,b\.tar'"):
+        run(curated)
+
+
+def test_the_same_shards_give_the_same_bytes_in_any_output(curated: Curated) -> None:
+    before = {
+        f.path: curated.output.read(f.path) for f in curated.output.list_files("filtered")
+    }
+    shutil.rmtree(curated.output.root)
+    shutil.rmtree(curated.folder / "home")
+    (curated.folder / "home").mkdir()
+    run(curated)
+    after = {
+        f.path: curated.output.read(f.path) for f in curated.output.list_files("filtered")
+    }
+    assert after == before
+
+
+def test_the_example_recipe_is_one(tmp_path: Path) -> None:
+    recipe = load_recipe(ROOT / "recipe.yaml")
+    assert recipe.source == str(ROOT / "demo" / "raw")
