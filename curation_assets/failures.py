@@ -5,21 +5,22 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from curation.errors import CurationError, StaleError, StorageError
+from curation.errors import CurationError, StorageError
 
 MAX_RETRIES = 3
 SECONDS_BEFORE_RETRY = 30
 
-_MAY_PASS = (StorageError, StaleError)
-"""Storage comes back; a source that changed under a run can be read again."""
-
 
 @contextmanager
 def run_failures() -> Iterator[None]:
-    """End a step as its error deserves: retry what may pass, give up on the rest."""
+    """End a step as its error deserves: retry when storage may come back, else give up.
+
+    A source that changed under a run is not waited for: what the run was to make is no
+    longer what is wanted, and the next run makes that.
+    """
     try:
         yield
-    except _MAY_PASS as error:
+    except StorageError as error:
         raise dg.RetryRequested(MAX_RETRIES, SECONDS_BEFORE_RETRY) from error
     except CurationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -34,7 +35,7 @@ def raise_for_shards(failures: Mapping[str, CurationError]) -> None:
         return
     told = "".join(f"\n  {shard}: {error}" for shard, error in failures.items())
     message = f"{len(failures)} shard(s) failed, the others are recorded:{told}"
-    if any(isinstance(error, _MAY_PASS) for error in failures.values()):
+    if any(isinstance(error, StorageError) for error in failures.values()):
         raise dg.RetryRequested(MAX_RETRIES, SECONDS_BEFORE_RETRY) from StorageError(
             message
         )

