@@ -1,0 +1,55 @@
+"""``curate run``."""
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from tests.conftest import Curated
+from tests.jobs.commands.conftest import Run
+
+
+def test_nothing_to_do_is_said(curated: Curated, run: Run) -> None:
+    code, out = run("run", "--recipe", curated.recipe_file)
+    assert code == 0
+    assert "there was nothing to do" in out
+    assert "samples kept" in out
+
+
+def test_json_has_the_funnel_the_bytes_and_the_seconds(
+    curated: Curated, run_json: Callable[..., Any]
+) -> None:
+    curated.edit(">= 200", ">= 201")
+    told = run_json("run", "--recipe", curated.recipe_file)
+    assert told["funnel"]["samples"] == 240
+    assert told["seconds"].keys() == {"selection", "filtered_shard"}
+    assert told["filtered_bytes"] > 0
+    assert told["failed"] == {}
+
+
+def test_some_shards_until_some_asset(curated: Curated, run: Run) -> None:
+    shutil.rmtree(curated.output.root)
+    code, _ = run(
+        "run", "-r", curated.recipe_file, "--shards", "00000", "--until", "embeddings"
+    )
+    assert code == 0
+    assert [f.path for f in curated.output.list_files("embeddings")] == [
+        curated.artifacts.embeddings("00000")
+    ]
+
+
+def test_a_shard_that_fails_costs_itself_and_ends_with_its_own_code(
+    curated: Curated, run_json: Callable[..., Any]
+) -> None:
+    path = curated.artifacts.embeddings("00000")
+    data = bytearray(curated.output.read(path))
+    data[len(data) // 3] ^= 0xFF  # somewhere among the vectors
+    curated.output.write(path, bytes(data))
+    for file in curated.output.list_files("scores"):
+        curated.output.delete(file.path)
+    told = run_json("run", "--recipe", curated.recipe_file, code=3)
+    assert list(told["failed"]) == ["00000"]
+    assert "delete it, and the next run makes it again" in told["failed"]["00000"]
+    assert len(curated.output.list_files("scores")) == 2
+    curated.output.delete(path)
+    told = run_json("run", "--recipe", curated.recipe_file)
+    assert told["failed"] == {}

@@ -1,0 +1,49 @@
+"""What the command shows."""
+
+import json
+
+import pytest
+from rich.console import Console
+
+from jobs.console import format_bytes, print_json, result_table, terminal_progress
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (12_345_678, "12.3 MB"),
+        (5e15, "5000.0 TB"),
+    ],
+)
+def test_sizes_are_written_in_powers_of_ten(size: float, text: str) -> None:
+    assert format_bytes(size) == text
+
+
+def test_a_table_shows_every_cell() -> None:
+    table = result_table("Title", ("name", "count"), [("x", 1_234_567), ("y", 2.5)])
+    console = Console(width=60, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table)
+    text = console.export_text()
+    console.file.close()
+    assert all(part in text for part in ("Title", "name", "x", "1,234,567", "2.5"))
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": [1, "ü"]})
+    assert json.loads(capsys.readouterr().out) == {"a": [1, "ü"]}
+
+
+def test_without_a_terminal_progress_is_plain_lines(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with terminal_progress() as progress:
+        progress.start("embeddings", 2)
+        progress.fail("b", "bad tar")
+        progress.advance("a", 10)
+    told = capfd.readouterr().err
+    assert "a done; 2 of 2 shards" in told
+    assert "b failed: bad tar" in told
+    assert "\x1b" not in told

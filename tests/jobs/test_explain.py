@@ -1,0 +1,64 @@
+"""The story of one sample."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from curation.errors import UnknownNameError
+from jobs.explain import explain
+from tests.conftest import Curated
+
+SHARDS = ("00000", "train/00001", "train/00002")
+
+
+def planted(curated: Curated, kind: str) -> dict[str, str]:
+    rows = pq.read_table(curated.folder / "raw" / "planted.parquet").to_pylist()
+    found: dict[str, str] = next(row for row in rows if row["kind"] == kind)
+    return found
+
+
+def test_a_copy_and_its_original_name_each_other(curated: Curated) -> None:
+    copy = planted(curated, "exact_copy")
+    (story,) = explain(curated.recipe, copy["key"], SHARDS)
+    assert story.stands_for_it
+    assert story.stands_for_it["survivor_key"] == copy["twin_key"]
+    assert (story.kept, story.filtered_url) == (False, None)
+    assert "not is_duplicate" in story.reasons
+    (original,) = explain(curated.recipe, copy["twin_key"], SHARDS)
+    assert copy["key"] in [twin["key"] for twin in original.stands_for]
+
+
+def test_byte_ranges_are_those_of_the_files(curated: Curated) -> None:
+    key = planted(curated, "photograph")["key"]
+    (story,) = explain(curated.recipe, key, SHARDS)
+    raw = (curated.source.root / f"{story.shard}.tar").read_bytes()
+    texts = [part for part in story.components if part["name"].endswith(".txt")]
+    (text,) = texts
+    caption = raw[text["start"] : text["start"] + text["size"]].decode()
+    assert caption == story.facts["caption"]
+    assert set(story.scores) == {"sharpness_probe"}
+
+
+def test_a_key_in_several_shards_has_several_stories(curated: Curated) -> None:
+    stories = explain(curated.recipe, "cover", SHARDS)
+    assert [story.shard for story in stories] == list(SHARDS)
+
+
+def test_a_quarantined_sample_says_why(curated: Curated) -> None:
+    key = planted(curated, "html_page")["key"]
+    (story,) = explain(curated.recipe, key, SHARDS)
+    assert story.facts["error"]
+    assert story.reasons[0].startswith("quarantined")
+
+
+def test_what_is_not_made_yet_is_left_out(curated: Curated) -> None:
+    key = planted(curated, "photograph")["key"]
+    for folder in ("selection", "filtered", "scores", "duplicates"):
+        for file in curated.output.list_files(folder):
+            curated.output.delete(file.path)
+    (story,) = explain(curated.recipe, key, SHARDS)
+    assert (story.kept, story.scores, story.stands_for_it) == (None, {}, None)
+
+
+def test_an_unknown_key_is_told_with_its_neighbours(curated: Curated) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean cover"):
+        explain(curated.recipe, "covr", SHARDS)

@@ -1,0 +1,45 @@
+"""Where a recipe's records are, and its partitions."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from curation.recipe import Recipe
+from curation_assets.partitions import SHARDS
+from jobs import instance as module
+from jobs.instance import dagster_home, open_instance, set_shards
+
+RECIPE = Recipe(name="one", source="/nowhere", output="/nowhere-else")
+
+
+def test_the_variable_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    assert dagster_home(RECIPE) == tmp_path
+
+
+def test_every_recipe_has_a_home_of_its_own_with_the_checkouts_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    other = RECIPE.model_copy(update={"name": "two"})
+    homes = {dagster_home(RECIPE), dagster_home(other)}
+    assert len(homes) == 2
+    for home in homes:
+        assert (home / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
+    with open_instance(RECIPE) as instance:
+        set_shards(instance, ["a"])
+    with open_instance(other) as instance:
+        assert instance.get_dynamic_partitions("shards") == []
+
+
+def test_partitions_become_the_shards_of_the_source() -> None:
+    name = SHARDS.name or ""
+    with dg.DagsterInstance.ephemeral() as instance:
+        set_shards(instance, ["a", "b"])
+        set_shards(instance, ["b", "c"])
+        assert instance.get_dynamic_partitions(name) == ["b", "c"]
+        set_shards(instance, ["a", "b", "c"])
+        assert instance.get_dynamic_partitions(name) == ["b", "c", "a"]

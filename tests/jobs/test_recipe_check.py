@@ -1,0 +1,66 @@
+"""What is wrong with a recipe as a whole, told before anything runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.errors import CurationError, InputError, NotFoundError, UnknownNameError
+from curation.recipe import Recipe
+from jobs.recipe_check import check_ready, check_recipe
+
+PROBE = {"probe": {"type": "linear_probe", "weights": "probe.safetensors"}}
+
+
+def recipe(**settings: Any) -> Recipe:
+    base = {"name": "test", "source": "/data/raw", "output": "/data/made"}
+    return Recipe.model_validate(base | settings)
+
+
+def test_a_recipe_that_fits_together_passes() -> None:
+    check_recipe(recipe(classifiers=PROBE, filter="probe > 0.5 and width > 10"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"filter": "widht > 10"}, UnknownNameError, "did you mean width"),
+        ({"filter": "probe > 0.5"}, UnknownNameError, "probe"),
+        ({"filter": "caption > 5"}, InputError, "caption"),
+        ({"filter": "width"}, InputError, "width"),
+        ({"classifiers": {"x": {"type": "nonesuch"}}}, UnknownNameError, "linear_probe"),
+        ({"classifiers": {"width": PROBE["probe"]}}, InputError, "already"),
+        ({"duplicates": {"prefer": ["beauty desc"]}}, UnknownNameError, "pixels"),
+        ({"duplicates": {"prefer": ["pixels up"]}}, InputError, "pixels up"),
+        ({"output": "/data/raw/made"}, InputError, "within the source"),
+        ({"output": "/data/raw"}, InputError, "within the source"),
+        ({"source": "s3://b/raw", "output": "s3://b/raw/x"}, InputError, "within"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    settings: dict[str, Any], error: type[CurationError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        check_recipe(recipe(**settings))
+
+
+def test_a_folder_beside_the_source_is_a_good_output() -> None:
+    check_recipe(recipe(output="/data/raw-filtered"))
+
+
+def test_weights_are_looked_for_only_as_far_as_they_are_needed(tmp_path: Path) -> None:
+    ready = recipe(classifiers=PROBE, output=str(tmp_path))
+    check_ready(ready, until="embeddings")
+    with pytest.raises(NotFoundError, match=r"probe\.safetensors"):
+        check_ready(ready, until="scores")
+
+
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="file"):
+        check_ready(recipe(output=str(tmp_path / "file" / "x")), until="shard_index")
+
+
+def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_ready(recipe(output=str(tmp_path)), until="shard_index")
+    assert list(tmp_path.iterdir()) == []
