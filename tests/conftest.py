@@ -43,7 +43,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
     """Run a real S3 server with signed requests on a free port of this machine."""
     folder = tmp_path_factory.mktemp("s3")
     key, secret = secrets.token_hex(8), secrets.token_hex(16)
-    port = _free_port()
+    port = free_port()
     server = subprocess.Popen(
         [_rclone(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"]
         + ["--auth-key", f"{key},{secret}", "--config", os.devnull, "--log-level", "ERROR"]
@@ -75,7 +75,7 @@ def serve_http() -> Iterator[Callable[[Path], str]]:
     with contextlib.ExitStack() as servers:
 
         def serve(folder: Path) -> str:
-            port = _free_port()
+            port = free_port()
             server = subprocess.Popen(
                 [_rclone(), "serve", "http", str(folder), "--addr", f"127.0.0.1:{port}"]
                 + ["--config", os.devnull, "--log-level", "ERROR"]
@@ -180,7 +180,8 @@ def _rclone() -> str:
     return rclone
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
