@@ -86,7 +86,7 @@ def build_index(members: Members) -> ShardIndex:
     uncertain = np.zeros(len(table), bool)
     if members.damage and usable.any():
         last_key = table["key"][int(np.flatnonzero(usable)[-1])]
-        uncertain = usable & pc.equal(table["key"], last_key).to_numpy()
+        uncertain = usable & pc.equal(table["key"], last_key).fill_null(False).to_numpy()
     rows, samples = _components(table, np.flatnonzero(usable & ~uncertain))
     lost = np.ones(len(table), bool)
     lost[rows] = False
