@@ -6,8 +6,9 @@ programs of fifty years wrote. ``tarfile`` reads them all, and so says what is r
 
 import io
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from hypothesis import strategies as st
 
@@ -15,7 +16,12 @@ BLOCK = 512
 ENDS = (bytes(2 * BLOCK), bytes(BLOCK), bytes(20 * BLOCK))
 """How archives end: as POSIX asks, as careless writers do, and filled up to a record."""
 
-_FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+TarFormat = Literal[0, 1, 2]
+FORMATS: tuple[TarFormat, ...] = (
+    tarfile.USTAR_FORMAT,
+    tarfile.GNU_FORMAT,
+    tarfile.PAX_FORMAT,
+)
 _QUIRKS = ("none", "none", "base-256 size", "spaces for zeros", "v7", "size record")
 _NO_FILES = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE)
 _MOST_DATA = 3 * BLOCK
@@ -29,7 +35,7 @@ class TarMember:
     name: str
     data: bytes = field(default=b"", repr=False)
     kind: bytes = tarfile.REGTYPE
-    format: int = tarfile.USTAR_FORMAT
+    format: TarFormat = tarfile.USTAR_FORMAT
     quirk: str = "none"
     """``base-256 size``, ``spaces for zeros`` before and after the size, ``v7``, or (for
     ``PAX_FORMAT``) ``size record``, which leaves the field of the header at zero."""
@@ -120,7 +126,7 @@ def members(draw: st.DrawFn, name: st.SearchStrategy[str] | None = None) -> TarM
     drawn = draw(names() if name is None else name)
     data = draw(contents())
     kind = draw(st.sampled_from([tarfile.REGTYPE] * 4 + [tarfile.CONTTYPE]))
-    form = draw(st.sampled_from(_FORMATS if _fits_ustar(drawn) else _FORMATS[1:]))
+    form = draw(_formats(drawn, FORMATS))
     records = draw(_records()) if form == tarfile.PAX_FORMAT else {}
     quirk = draw(st.sampled_from(_QUIRKS))
     if quirk == "size record" and form != tarfile.PAX_FORMAT:
@@ -150,31 +156,34 @@ def tars(draw: st.DrawFn) -> MadeTar:
 
 @st.composite
 def sample_members(
-    draw: st.DrawFn, *, adjacent: bool = True, form: int | None = None
+    draw: st.DrawFn, *, adjacent: bool = True, formats: Sequence[TarFormat] = FORMATS
 ) -> list[TarMember]:
     """Give the members of a proper shard: unique keys, lower-case unique extensions.
 
     Args:
         draw: Given by Hypothesis.
         adjacent: The members of a sample lie side by side.
-        form: Of all headers; any that can hold the name if None.
+        formats: Of headers; pax where a name fits into none of them.
     """
     keys = draw(st.lists(_keys(), max_size=5, unique=True))
     extension = st.sampled_from(["jpg", "png", "txt", "json", "seg.png"])
+    extensions = st.lists(extension, min_size=1, max_size=3, unique=True)
     made = [
-        TarMember(
-            f"{key}.{ext}", draw(contents()), format=_form(draw, form, f"{key}.{ext}")
+        draw(
+            st.builds(TarMember, st.just(name), contents(), format=_formats(name, formats))
         )
         for key in keys
-        for ext in draw(st.lists(extension, min_size=1, max_size=3, unique=True))
+        for name in map(f"{key}.{{}}".format, draw(extensions))
     ]
     return made if adjacent else draw(st.permutations(made))
 
 
-def _form(draw: st.DrawFn, form: int | None, name: str) -> int:
-    if form is not None:
-        return form
-    return draw(st.sampled_from(_FORMATS if _fits_ustar(name) else _FORMATS[1:]))
+def _formats(name: str, formats: Sequence[TarFormat]) -> st.SearchStrategy[TarFormat]:
+    """Give formats that can hold a name."""
+    if _fits_ustar(name):
+        return st.sampled_from(formats)
+    longer = [form for form in formats if form != tarfile.USTAR_FORMAT]
+    return st.sampled_from(longer or [tarfile.PAX_FORMAT])
 
 
 def _keys() -> st.SearchStrategy[str]:

@@ -58,7 +58,7 @@ def webdataset_samples(tar: bytes) -> Iterator[dict[str, Any]]:
 
 
 @given(tars.tars())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_samples_are_all_files_with_one_key(made: MadeTar) -> None:
     tar = made.to_bytes()
     index = index_of(tar)

@@ -67,7 +67,7 @@ def whole_places(members: Members) -> list[tuple[int, int]]:
 
 
 @given(tars.tars())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_members_lie_where_tarfile_finds_them(made: MadeTar) -> None:
     tar = made.to_bytes()
     assert rows(read_members(stored(tar), "a.tar")) == expected_rows(tar)
@@ -200,7 +200,7 @@ def outcome(tar: bytes) -> Outcome:
 
 
 @given(tars.tars(), st.data(), st.integers(1, 255))
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_a_flipped_byte_gives_an_error_or_the_same_members(
     made: MadeTar, data: st.DataObject, change: int
 ) -> None:

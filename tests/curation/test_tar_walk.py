@@ -38,7 +38,7 @@ def walk(tar: bytes, window: int, gap: int) -> tuple[Found, list[tuple[int, int]
     st.sampled_from([0, 100, 4 * BLOCK, 1 << 20]),
     st.integers(0, 3000),
 )
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_windows_and_gaps_change_nothing(
     made: MadeTar, window: int, gap: int, cut: int
 ) -> None:

@@ -39,7 +39,7 @@ def test_plain_members_lie_where_tarfile_finds_them(members: list[TarMember]) ->
 
 
 @given(plain_tars(), tars.tars(), plain_tars())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_members_behind_one_that_is_not_plain_are_left_alone(
     before: list[TarMember], others: tars.MadeTar, behind: list[TarMember]
 ) -> None:
