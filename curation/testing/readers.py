@@ -4,11 +4,13 @@ Each function has one program read a whole tar from a local file and gives all t
 found, so that tests can compare it with what was meant to be there.
 """
 
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 WDS2IDX = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 """Environment for GNU tar, which ``wds2idx`` runs: elsewhere it escapes all but ASCII."""
@@ -30,24 +32,20 @@ def read_with_dali(tar: Path, idx: Path, extensions: Sequence[str]) -> list[list
 
     A component that a sample doesn't have is empty: DALI can't tell them apart.
     """
-    from nvidia.dali import fn, pipeline_def
-
-    @pipeline_def(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
-    def pipeline():  # type: ignore[no-untyped-def]
-        return tuple(
-            fn.readers.webdataset(
-                paths=[str(tar)],
-                index_paths=[str(idx)],
-                ext=list(extensions),
-                missing_component_behavior="empty",
-                name="reader",
-            )
+    dali: Any = importlib.import_module("nvidia.dali")  # its types are those of graphs
+    pipeline = dali.Pipeline(batch_size=1, num_threads=1, device_id=None)
+    with pipeline:
+        components = dali.fn.readers.webdataset(
+            paths=[str(tar)],
+            index_paths=[str(idx)],
+            ext=list(extensions),
+            missing_component_behavior="empty",
+            name="reader",
         )
-
-    built = pipeline()
-    built.build()
-    num_samples = built.epoch_size("reader")
-    outputs = (built.run() for _ in range(num_samples))
+        pipeline.set_outputs(*components)
+    pipeline.build()
+    num_samples = pipeline.epoch_size("reader")
+    outputs = (pipeline.run() for _ in range(num_samples))
     return [[bytes(part.at(0)) for part in batch] for batch in outputs]
 
 

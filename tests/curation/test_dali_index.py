@@ -1,5 +1,6 @@
 """An ``.idx`` is what DALI's own program writes, and DALI reads the right bytes by it."""
 
+import contextlib
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,16 +175,14 @@ def test_an_index_that_fits_another_shard_has_its_first_and_last_components(
 ) -> None:
     samples = parse_index(format_index(index_of(write_tar(theirs))), "a.tar")
     tar = write_tar(ours)
-    try:
+    with contextlib.suppress(IndexFormatError):
         fits(samples, tar)
-    except IndexFormatError as error:
-        assert error.shard == "a.tar"
-        return
-    entries = [entry for sample in samples for entry in sample]
-    listed = {(i.offset_data, i.size): i.name for i in tars.list_tar(tar)}
-    for entry in entries[:1] + entries[-1:]:
-        name = listed[entry.start, entry.size]
-        assert name == entry.name or len(name) > 100  # other headers hold long ones
+        entries = [entry for sample in samples for entry in sample]
+        listed = {(i.offset_data, i.size): i.name for i in tars.list_tar(tar)}
+        for entry in entries[:1] + entries[-1:]:
+            name = listed[entry.start, entry.size]
+            # an extension header, which nobody looks at here, may hold a long name
+            assert name == entry.name or len(entry.name) > 100
 
 
 @pytest.mark.parametrize(
