@@ -8,6 +8,7 @@ import importlib
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ def read_with_webdataset(tar: Path) -> dict[str, dict[str, bytes]]:
     """Read a shard with ``webdataset``: key to extension to bytes, both in order."""
     import webdataset
 
-    samples = webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False)
-    return {
-        sample["__key__"]: {k: v for k, v in sample.items() if not k.startswith("__")}
-        for sample in samples
-    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file open
+        samples = webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False)
+        return {
+            sample["__key__"]: {k: v for k, v in sample.items() if not k.startswith("__")}
+            for sample in samples
+        }
 
 
 def read_with_dali(tar: Path, idx: Path, extensions: Sequence[str]) -> list[list[bytes]]:
