@@ -116,7 +116,8 @@ def check_index_fits(
 
     DALI checks nothing of it: an old ``.idx`` gives it the wrong bytes, and one that
     reaches past the end of the tar a segmentation fault. Here all ranges must lie apart
-    and inside the tar, and the headers before the first and the last must be theirs.
+    and inside the tar, and the headers before the first and the last must be theirs. A
+    size that stands in a pax record alone is not looked up: such an index is refused.
 
     Raises:
         IndexFormatError: It does not fit; the message says where.

@@ -24,6 +24,7 @@ _WITHOUT_DATA = frozenset(b"123456")  # links, devices, directories, pipes: any 
 _PAX = frozenset(b"xX")  # Solaris wrote X
 _LONG_NAME, _LONG_LINK = b"LK"
 _EXTENSIONS = _PAX | {_LONG_NAME, _LONG_LINK}
+_SPARSE_RECORDS = b"GNU.sparse."
 
 
 class MemberHeaders(NamedTuple):
@@ -117,7 +118,8 @@ def parse_pax_records(body: bytes) -> dict[bytes, bytes]:
     r"""Read pax records, ``<length> <keyword>=<value>\n`` each.
 
     Raises:
-        ValueError: A length does not fit its record, or a keyword comes twice.
+        ValueError: A length does not fit its record, or a keyword comes twice. Only those
+            of sparse files may: GNU tar once wrote a record for every hole.
     """
     records: dict[bytes, bytes] = {}
     at = 0
@@ -126,7 +128,8 @@ def parse_pax_records(body: bytes) -> dict[bytes, bytes]:
         digits = body[at:space]
         end = at + int(digits) if digits.isdigit() else 0
         keyword, equals, value = body[space + 1 : end].partition(b"=")
-        if not equals or value[-1:] != b"\n" or end > len(body) or keyword in records:
+        twice = keyword in records and not keyword.startswith(_SPARSE_RECORDS)
+        if not equals or value[-1:] != b"\n" or end > len(body) or twice:
             raise ValueError(f"its pax header is wrong at {body[at : at + 20]!r}")
         records[keyword] = value[:-1]
         at = end
@@ -199,7 +202,7 @@ def _add_records(records: dict[bytes, bytes], kind: int, body: bytes) -> None:
 
 def _decides_content(keyword: bytes) -> bool:
     """Tell whether a pax keyword bears on a member's name or bytes."""
-    return keyword in (b"path", b"size") or keyword.startswith(b"GNU.sparse.")
+    return keyword in (b"path", b"size") or keyword.startswith(_SPARSE_RECORDS)
 
 
 def _member(
@@ -211,7 +214,7 @@ def _member(
     if header[156] == GLOBAL:
         raise ValueError("a global pax header parts a member from its own pax header")
     kind = _kind(header, records)
-    size = parse_number(records.get(b"size") or header[SIZE])
+    size = _size(header, records)
     data_start: int | None = position + BLOCK
     if header[156] == SPARSE:
         data_start = _after_sparse_map(window, position)
@@ -224,11 +227,20 @@ def _member(
 
 
 def _kind(header: bytes, records: dict[bytes, bytes]) -> int:
-    if any(keyword.startswith(b"GNU.sparse.") for keyword in records):
+    if any(keyword.startswith(_SPARSE_RECORDS) for keyword in records):
         return SPARSE
     if header[156] == _V7_FILE:
         return DIRECTORY if header_name(header).endswith(b"/") else FILE
     return FILE if header[156] == CONTIGUOUS else header[156]
+
+
+def _size(header: bytes, records: dict[bytes, bytes]) -> int:
+    if b"size" not in records:
+        return parse_number(header[SIZE])
+    digits = records[b"size"]
+    if not digits.isdigit():
+        raise ValueError(f"its pax header says that its size is {digits[:20]!r}")
+    return int(digits)
 
 
 def _after_sparse_map(window: bytes, position: int) -> int | None:

@@ -141,7 +141,8 @@ class TarWalk:
         elif self._reach < self._access.window:
             self._reach *= 2
         self._window_stop = self._position + self._reach
-        window = self._access.read(self._position, self._window_stop)
+        inside = self._position < self._access.size
+        window = self._access.read(self._position, self._window_stop) if inside else b""
         if len(window) < BLOCK:
             self._stop_short(len(window))
         return window

@@ -39,6 +39,8 @@ class PlainMembers(NamedTuple):
 def plain_members(window: bytes) -> PlainMembers:
     """Take the members at the begin of a window that are plain, up to one that isn't.
 
+    Fewer are taken where data looks like a header: the caller looks at the rest anyway.
+
     Plain is a file in ustar or GNU format whose own header says all, after a pax header
     at most that holds nothing but a time: webdataset writes one before every member. Each
     header must lie where the one before it says, and all checksums must be right.

