@@ -13,9 +13,11 @@ from typing import Any
 import dagster as dg
 
 from curation.recipe import Recipe, load_recipe
+from curation_assets.caption_embeddings import caption_embeddings_asset
 from curation_assets.duplicate_groups import duplicate_groups_asset
 from curation_assets.duplicates import duplicates_asset
 from curation_assets.embeddings import embeddings_asset
+from curation_assets.filter_cuts import filter_cuts_asset
 from curation_assets.filtered_shard import filtered_shard_asset
 from curation_assets.lineage import Lineage
 from curation_assets.raw_shard import raw_shard_asset
@@ -29,21 +31,24 @@ from resources.embedder import EmbedderResource
 from resources.image_loader import ImageLoaderResource
 from resources.progress import ProgressResource
 from resources.storage import StorageResource
+from resources.text_embedder import TextEmbedderResource
 
 RECIPE_VARIABLE = "CURATION_RECIPE"
 DEFAULT_RECIPE = "recipe.yaml"
 
-ASSETS = (
-    raw_shard_asset,
-    shard_index_asset,
-    embeddings_asset,
-    scores_asset,
-    duplicate_groups_asset,
-    duplicates_asset,
-    selection_asset,
-    filtered_shard_asset,
-)
-"""Functions that define each asset for a recipe."""
+ASSETS = {
+    "raw_shard": raw_shard_asset,
+    "shard_index": shard_index_asset,
+    "embeddings": embeddings_asset,
+    "caption_embeddings": caption_embeddings_asset,
+    "scores": scores_asset,
+    "duplicate_groups": duplicate_groups_asset,
+    "duplicates": duplicates_asset,
+    "filter_cuts": filter_cuts_asset,
+    "selection": selection_asset,
+    "filtered_shard": filtered_shard_asset,
+}
+"""What defines each asset for a recipe."""
 
 
 def build_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
@@ -62,7 +67,7 @@ def build_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
     with warnings.catch_warnings():
         # backfill policies and pools are beta in Dagster 1.13; the design rests on them
         warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = [define(lineage) for define in ASSETS]
+        assets = [ASSETS[name](lineage) for name in lineage.assets]
     return dg.Definitions(
         assets=assets,
         resources={**recipe_resources(recipe), **overrides},
@@ -73,7 +78,10 @@ def build_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
 def recipe_resources(recipe: Recipe) -> Mapping[str, Any]:
     """Make the resources that a recipe describes."""
     machine, s3 = recipe.machine, vars(recipe.s3)
+    text = recipe.text_encoder
+    captions = {"text_embedder": TextEmbedderResource(**text.model_dump())} if text else {}
     return {
+        **captions,
         "source": StorageResource(url=recipe.source, **s3),
         "output": StorageResource(url=recipe.output, **s3),
         "embedder": EmbedderResource(
