@@ -3,9 +3,10 @@
 import errno
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,15 +85,21 @@ class LocalStorage(Storage):
     def local_path(self, path: str) -> Path:
         return self._place(path)
 
-    def write_parts(self, path: str, parts: Iterable[Part]) -> None:
+    def write_parts(
+        self, path: str, parts: Iterable[Part], check: Callable[[], None] | None = None
+    ) -> None:
         """Put a file together; ranges of local files never pass through this process."""
         with self.open_writer(path) as file, _OpenSources() as sources:
-            for part in parts:
-                if isinstance(part, ByteRange) and part.storage.local_path(part.path):
+            for place, run in groupby(parts, _local_place):
+                if place:
                     file.flush()
-                    _send(part, sources.descriptor(part), file.fileno())
+                    descriptor = sources.descriptor(place)
+                    for part in run:
+                        _send(part, descriptor, file.fileno())
                 else:
-                    file.writelines(part_blocks(part))
+                    file.writelines(part_blocks(run))
+            if check:
+                check()
 
     def _place(self, path: str) -> Path:
         return self.root / checked_path(path)
@@ -111,16 +118,19 @@ class _OpenSources:
         for descriptor in self._descriptors.values():
             os.close(descriptor)
 
-    def descriptor(self, part: ByteRange) -> int:
-        place = part.storage.local_path(part.path)
-        assert place is not None
+    def descriptor(self, place: Path) -> int:
         if place not in self._descriptors:
             with _translated(place):
                 self._descriptors[place] = os.open(place, os.O_RDONLY)
         return self._descriptors[place]
 
 
-def _send(part: ByteRange, source: int, target: int) -> None:
+def _local_place(part: Part) -> Path | None:
+    return part.storage.local_path(part.path) if isinstance(part, ByteRange) else None
+
+
+def _send(part: Part, source: int, target: int) -> None:
+    assert isinstance(part, ByteRange)
     position = part.start
     while position < part.stop:
         sent = os.sendfile(target, source, position, part.stop - position)
