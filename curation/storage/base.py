@@ -7,14 +7,14 @@ that begin with a dot are hidden: they are never listed, and unfinished writes h
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from curation.errors import InputError
 
@@ -48,6 +48,7 @@ class ByteRange:
     stop: int
 
 
+Buffer = bytes | memoryview
 Part = bytes | ByteRange
 """A piece of a file that is being put together: literal bytes, or a range of another."""
 
@@ -146,7 +147,7 @@ def once_per_process(owner: object, name: str, make: Callable[[], T]) -> T:
     return made[1]
 
 
-def part_blocks(parts: Iterable[Part]) -> Iterator[bytes]:
+def part_blocks(parts: Iterable[Part]) -> Iterator[Buffer]:
     """Read parts in order, in blocks of at most 8 MiB unless literal bytes are longer.
 
     Ranges that lie near each other in one file are read at once, and some blocks are read
@@ -172,47 +173,70 @@ def run_ahead(calls: Iterable[Callable[[], T]], most: int) -> Iterator[T]:
             yield under_way.popleft().result()
 
 
-def _groups(parts: Iterable[Part]) -> Iterator[list[Part]]:
-    """Join ranges that are better read at once."""
-    group: list[Part] = []
-    for part in chain.from_iterable(map(_pieces, parts)):
-        if group and not _belongs(part, group[0], group[-1]):
-            yield group
-            group = []
-        group.append(part)
+def near_ranges(
+    ranges: Iterable[ByteRange], *, block: int, gap: int
+) -> Iterator[list[ByteRange]]:
+    """Join ranges of one file that are better read at once.
+
+    Args:
+        ranges: Of any files.
+        block: Most bytes from the first to the last; longer ranges are cut.
+        gap: Most bytes between two.
+    """
+    group: list[ByteRange] = []
+    for part in ranges:
+        for piece in [part] if 0 < part_size(part) <= block else _pieces(part, block):
+            if group and not _is_near(piece, group, block, gap):
+                yield group
+                group = []
+            group.append(piece)
     if group:
         yield group
 
 
-def _pieces(part: Part) -> Iterator[Part]:
-    if isinstance(part, bytes):
-        yield part
-        return
-    for start in range(part.start, part.stop, COPY_BLOCK):
-        stop = min(start + COPY_BLOCK, part.stop)
-        yield ByteRange(part.storage, part.path, start, stop)
+def _pieces(part: ByteRange, block: int) -> Iterator[ByteRange]:
+    for start in range(part.start, part.stop, block):
+        yield replace(part, start=start, stop=min(start + block, part.stop))
 
 
-def _belongs(part: Part, first: Part, last: Part) -> bool:
-    if isinstance(part, bytes) or isinstance(first, bytes) or isinstance(last, bytes):
-        return False
-    return (
-        part.storage is last.storage
-        and part.path == last.path
-        and 0 <= part.start - last.stop <= COPY_GAP
-        and part.stop - first.start <= COPY_BLOCK
-    )
+def _is_near(part: ByteRange, group: list[ByteRange], block: int, gap: int) -> bool:
+    last = group[-1]
+    is_near = 0 <= part.start - last.stop <= gap and part.stop - group[0].start <= block
+    return is_near and part.storage is last.storage and part.path == last.path
 
 
-def _read_group(group: list[Part]) -> list[bytes]:
+def slices(group: list[ByteRange], data: bytes) -> list[memoryview]:
+    """Cut the ranges out of what was read from the begin of the first one.
+
+    Raises:
+        InputError: The file ended before the last.
+    """
+    first, view = group[0].start, memoryview(data)
+    if len(data) != group[-1].stop - first:
+        raise past_the_end(group[-1], found_size=first + len(data))
+    return [view[part.start - first : part.stop - first] for part in group]
+
+
+def _groups(parts: Iterable[Part]) -> Iterator[list[bytes] | list[ByteRange]]:
+    for is_literal, run in groupby(parts, lambda part: isinstance(part, bytes)):
+        if is_literal:
+            yield list(cast(Iterator[bytes], run))
+        else:
+            ranges = cast(Iterator[ByteRange], run)
+            yield from near_ranges(ranges, block=COPY_BLOCK, gap=COPY_GAP)
+
+
+def _read_group(group: list[bytes] | list[ByteRange]) -> Sequence[Buffer]:
     first, last = group[0], group[-1]
     if isinstance(first, bytes) or isinstance(last, bytes):
-        return [part for part in group if isinstance(part, bytes)]
+        return cast(list[bytes], group)
     data = first.storage.read(first.path, first.start, last.stop)
-    if len(data) != last.stop - first.start:
-        raise past_the_end(last, found_size=first.start + len(data))
-    ranges = (part for part in group if isinstance(part, ByteRange))
-    return [data[r.start - first.start : r.stop - first.start] for r in ranges]
+    return slices(cast(list[ByteRange], group), data)
+
+
+def part_size(part: Part) -> int:
+    """Give the length of a part in bytes."""
+    return len(part) if isinstance(part, bytes) else part.stop - part.start
 
 
 def past_the_end(part: ByteRange, *, found_size: int) -> InputError:

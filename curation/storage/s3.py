@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from curation.errors import CurationError, InputError, NotFoundError, StorageError
 from curation.storage.base import (
     COPY_BLOCK,
+    Buffer,
     ByteRange,
     Part,
     Storage,
@@ -19,6 +20,7 @@ from curation.storage.base import (
     is_hidden,
     once_per_process,
     part_blocks,
+    part_size,
     run_ahead,
 )
 
@@ -212,7 +214,7 @@ def plan_upload(
     sent: list[Part] = []
     sent_bytes = 0
     for part in parts:
-        size = len(part) if isinstance(part, bytes) else part.stop - part.start
+        size = part_size(part)
         if isinstance(part, bytes) or size < 2 * LEAST_PIECE or not can_copy(part):
             sent.append(part)
             sent_bytes += size
@@ -229,7 +231,7 @@ def plan_upload(
 
 
 def _copies(part: ByteRange) -> Iterator[ByteRange]:
-    size = part.stop - part.start
+    size = part_size(part)
     count = -(-size // MOST_COPIED)
     cuts = [part.start + size * number // count for number in range(count + 1)]
     for start, stop in pairwise(cuts):
@@ -300,7 +302,7 @@ class _Upload:
         return self._storage._call(ask, self._place)
 
 
-def _joined(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _joined(blocks: Iterable[Buffer]) -> Iterator[bytes]:
     """Join blocks to such that can be pieces, if all together can."""
     buffer = bytearray()
     for block in blocks:

@@ -18,6 +18,7 @@ from curation.storage import (
     S3Storage,
     Storage,
 )
+from curation.storage.base import part_size
 from curation.storage.s3 import LEAST_PIECE, MOST_COPIED, plan_upload
 from curation.testing.storage_contract import StorageContract
 
@@ -94,23 +95,21 @@ def test_an_upload_is_planned_in_pieces_that_s3_accepts(
         return not divisor or part.start % divisor == 0
 
     pieces = list(plan_upload(parts, can_copy))
-    sizes = [_size(p) if isinstance(p, ByteRange) else sum(map(_size, p)) for p in pieces]
+    sizes = [
+        part_size(p) if isinstance(p, ByteRange) else sum(map(part_size, p)) for p in pieces
+    ]
     assert all(size >= LEAST_PIECE for size in sizes[:-1])
     copied = [piece for piece in pieces if isinstance(piece, ByteRange)]
-    assert all(LEAST_PIECE <= _size(piece) <= MOST_COPIED for piece in copied)
+    assert all(LEAST_PIECE <= part_size(piece) <= MOST_COPIED for piece in copied)
     flat = [
         p for piece in pieces for p in ([piece] if isinstance(piece, ByteRange) else piece)
     ]
     assert _joined_ranges(flat) == _joined_ranges(parts)
 
 
-def _size(part: Part) -> int:
-    return len(part) if isinstance(part, bytes) else part.stop - part.start
-
-
 def _joined_ranges(parts: list[Part]) -> list[Part]:
     found: list[Part] = []
-    for part in filter(_size, parts):
+    for part in filter(part_size, parts):
         last = found[-1] if found else None
         if isinstance(part, bytes) and isinstance(last, bytes):
             found[-1] = last + part
