@@ -86,6 +86,18 @@ def copying_s3_server() -> Iterator[S3Settings]:
 
 
 @pytest.fixture
+def copying_s3_storage(
+    copying_s3_server: S3Settings, monkeypatch: pytest.MonkeyPatch
+) -> S3Storage:
+    """Give an empty prefix of a fresh bucket on the server that copies ranges."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    storage = S3Storage(f"bucket-{secrets.token_hex(4)}", "some/prefix", copying_s3_server)
+    storage.file_system.call_s3("create_bucket", Bucket=storage.bucket)
+    return storage
+
+
+@pytest.fixture
 def serve_http() -> Iterator[Callable[[Path], str]]:
     """Serve folders by a real web server that knows ranges; give their URLs."""
     with contextlib.ExitStack() as servers:

@@ -7,6 +7,7 @@ import time
 from itertools import groupby, pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -35,7 +36,7 @@ SHARD = "raw/a.tar"
 TARGET = "filtered/a.tar"
 
 
-def stored(tar: bytes, storage: Storage | None = None) -> tuple[Storage, ShardIndex]:
+def stored(tar: bytes, storage: Any = None) -> tuple[Any, ShardIndex]:
     storage = MemoryStorage() if storage is None else storage
     storage.write(SHARD, tar)
     return storage, index_of(storage, SHARD)
@@ -150,10 +151,10 @@ def photographs(num_samples: int, size: int = 20_000) -> bytes:
     )
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "memory", "s3_storage", "copying_s3_storage"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "s3":
-        s3: S3Storage = request.getfixturevalue("s3_storage")
+    if request.param.endswith("s3_storage"):
+        s3: S3Storage = request.getfixturevalue(request.param)
         return s3
     return LocalStorage(tmp_path) if request.param == "local" else MemoryStorage()
 
@@ -161,7 +162,8 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 def test_every_storage_writes_the_same_bytes_twice(storage: Storage) -> None:
     tar = photographs(600)  # 13 MB: several parts of an upload
     elsewhere, index = stored(tar)
-    kept = np.array([Random(1).random() < 0.7] * 3 + [n % 3 > 0 for n in range(597)])
+    kept = np.arange(600) % 3 > 0
+    kept[20:580] = True  # long enough for a server to copy it by itself
     reshard(elsewhere, index, kept, elsewhere, TARGET)
     expected = hashlib.sha256(elsewhere.read(TARGET)).hexdigest()
     _, index = stored(tar, storage)
@@ -221,6 +223,28 @@ def test_a_shard_that_is_replaced_while_it_is_copied_is_refused(tmp_path: Path) 
     with pytest.raises(StaleError, match="was replaced"):
         reshard(replaced, index, np.ones(3, bool), output, TARGET)
     assert list(tmp_path.rglob("*.*")) == []
+
+
+class LosesItsConnection(MemoryStorage):
+    """Answers for a while."""
+
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        if stop is None or stop > 9 << 20:
+            raise StorageError("the connection was lost; the same call may work later")
+        return super().read(path, start, stop)
+
+
+def test_a_lost_connection_leaves_nothing_and_the_next_run_goes_on(
+    storage: Storage,
+) -> None:
+    source, index = stored(photographs(600))
+    kept = np.ones(600, bool)
+    lost = LosesItsConnection(files=source.files)
+    with pytest.raises(StorageError, match="connection was lost"):
+        reshard(lost, index, kept, storage, TARGET)
+    assert storage.list_files() == []
+    reshard(source, index, kept, storage, TARGET)
+    assert storage.read(TARGET) == source.read(SHARD)
 
 
 def test_a_full_disk_leaves_nothing_and_the_next_run_goes_on(tmp_path: Path) -> None:

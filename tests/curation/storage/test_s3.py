@@ -1,6 +1,5 @@
 """S3 does what every storage does, on a real server with signed requests."""
 
-import secrets
 from dataclasses import replace
 
 import boto3
@@ -44,16 +43,8 @@ class TestS3StorageThatCopies(TestS3Storage):
     """Another server, by another program, which copies ranges itself."""
 
     @pytest.fixture
-    def storage(
-        self, copying_s3_server: S3Settings, monkeypatch: pytest.MonkeyPatch
-    ) -> S3Storage:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-        storage = S3Storage(
-            f"bucket-{secrets.token_hex(4)}", "some/prefix", copying_s3_server
-        )
-        _address(storage, "")[0].create_bucket(Bucket=storage.bucket)
-        return storage
+    def storage(self, copying_s3_storage: S3Storage) -> S3Storage:
+        return copying_s3_storage
 
     def test_long_ranges_are_copied_by_the_server(self, storage: Storage) -> None:
         data = bytes(range(251)) * 160_000  # 40 MB
