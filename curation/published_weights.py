@@ -11,6 +11,7 @@ import logging
 import os
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from curation.errors import DataError, NotFoundError, StorageError
@@ -109,7 +110,10 @@ def _fetched(published: PublishedFile, file: Path) -> bytes:
     try:
         with urllib.request.urlopen(published.url, timeout=TIMEOUT_SECONDS) as answer:
             data: bytes = answer.read(MAX_BYTES + 1)
-    except OSError as error:
+            promised = int(answer.headers.get("Content-Length", len(data)))
+        if len(data) < min(promised, MAX_BYTES):
+            raise HTTPException(f"it broke off after {len(data):,} of {promised:,} bytes")
+    except (OSError, HTTPException) as error:
         raise StorageError(
             f"{published.url} can't be fetched ({error}). {_by_hand(published, file)}"
         ) from error
