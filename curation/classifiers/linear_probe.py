@@ -39,8 +39,8 @@ class LinearProbe(Classifier):
 
     @property
     def needs(self) -> EncoderNeed:
-        encoder = self.record["encoder"]
-        return EncoderNeed(dim=int(encoder["dim"]), encoder=encoder)
+        encoder: Mapping[str, Json] = self.record["encoder"]
+        return EncoderNeed(dim=int(str(encoder["dim"])), encoder=encoder)
 
     def weights_sha256(self) -> Json:
         return file_sha256(self._file)
@@ -69,6 +69,9 @@ class LinearProbe(Classifier):
                 f"{self._file}: expected a {FORMAT}; found "
                 f"{found or 'another kind of file'}; train one with `curate train-probe`"
             )
+        encoder = record.get("encoder")
+        if not (isinstance(encoder, dict) and isinstance(encoder.get("dim"), int)):
+            raise DataError(f"{self._file}: does not say which encoder it was trained on")
         return dict(record)
 
     def score_block(
