@@ -3,15 +3,16 @@
 Shards are independent of each other, so that any number of processes may do this.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from curation.dedup.centroids import assign_cells, home_similarity
+from curation.dedup.duplicates import COMPUTED
 from curation.dedup.rows import ordinals, row_ids, rows_in_shard
-from curation.dedup.state import State, read_batches, read_parts
+from curation.dedup.state import State, begin_batch, read_batches, read_parts
 from curation.dedup.vectors import Unusable, make_vectors
 from curation.errors import InputError, StaleError, TableError
 from curation.tables import (
@@ -22,13 +23,6 @@ from curation.tables import (
     read_table,
     write_table,
 )
-
-COMPUTED = ("centroid_similarity", "random")
-"""Columns that the state adds to those that samples can be preferred by.
-
-SemDeDup's "hard" is ``centroid_similarity asc``, its "easy" ``centroid_similarity desc``.
-``random`` is drawn from the vector, so that it is the same in whatever batch.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +50,45 @@ class _Assigned:
     rank: np.ndarray
     centroid_similarity: np.ndarray
     unusable: Unusable
+
+
+def add_shards(
+    state: State,
+    shards: Mapping[str, str],
+    read: Callable[[str, int], ShardVectors],
+    *,
+    max_rows_held: int = 500_000,
+    device: str | None = None,
+) -> int:
+    """Bring shards into a state that are not in it as they are now.
+
+    Only one process may do this at a time. If it is interrupted, doing it again goes on
+    from there.
+
+    Args:
+        state: Gets the vectors.
+        shards: Name to fingerprint of the vectors, of all that there are now.
+        read: Gives a shard by its name and the ordinal that it is to have.
+        max_rows_held: As :func:`assign_shards` takes it.
+        device: As there.
+
+    Returns:
+        How many shards were not there.
+
+    Raises:
+        TableError: As :func:`assign_shards`.
+    """
+    begin_batch(state, shards)
+    there = {ordinal for part in read_parts(state) for ordinal in part.ordinals}
+    missing = {
+        ordinal: name
+        for batch in read_batches(state)
+        for ordinal, (name, made_from) in batch.shards.items()
+        if ordinal not in there and shards.get(name) == made_from
+    }
+    new = (read(name, ordinal) for ordinal, name in missing.items())
+    assign_shards(state, new, max_rows_held=max_rows_held, device=device)
+    return len(missing)
 
 
 def assign_shards(

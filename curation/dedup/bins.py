@@ -12,7 +12,12 @@ import pyarrow as pa
 
 from curation.dedup.comparison import CellRows, Pairs, Thresholds, compare_rows
 from curation.dedup.decision import Check, Checked, check_rows
-from curation.dedup.known_pairs import KnownPairs, read_pairs, write_pairs
+from curation.dedup.known_pairs import (
+    KnownPairs,
+    compared_parts,
+    read_pairs,
+    write_pairs,
+)
 from curation.dedup.preference import order_of
 from curation.dedup.resolve import SEMANTIC, Edges, join_edges, make_edges
 from curation.dedup.rows import ordinals, renumbered
@@ -37,6 +42,16 @@ class _BinRows:
         places = self.rows.places
         similarity = self.rows.vectors.cosines(places[pairs.row], places[pairs.better])
         return make_edges(self.ids[pairs.row], self.ids[pairs.better], similarity, SEMANTIC)
+
+
+def pending_bins(state: State) -> list[int]:
+    """List the bins that have vectors to compare."""
+    parts = read_parts(state)
+    return [
+        bin_
+        for bin_ in range(state.centroids.num_bins)
+        if {p.name for p in parts if bin_ in p.bins} - compared_parts(state, bin_)
+    ]
 
 
 def compare_bin(state: State, bin_: int, *, device: str | None = None) -> int:

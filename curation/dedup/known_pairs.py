@@ -49,6 +49,12 @@ def read_pairs(state: State, bin_: int) -> list[KnownPairs]:
     return [_read(state, path) for path in state.pairs_paths(bin_)]
 
 
+def compared_parts(state: State, bin_: int) -> set[str]:
+    """Read the names of the parts that a bin has compared."""
+    paths = state.pairs_paths(bin_)
+    return {name for path in paths for name in read_about(state.storage, path)["parts"]}
+
+
 def _read(state: State, path: str) -> KnownPairs:
     table = read_table(state.storage, path, PAIRS)
     is_edge = table["other"].is_valid()

@@ -75,10 +75,11 @@ def read_rows(ids: np.ndarray, read: ReadColumns, columns: Sequence[str]) -> "pl
     frames = [pl.DataFrame({"id": pl.Series([], dtype=pl.UInt64)})]
     for shard in np.unique(shards).tolist():
         ours = ids[shards == shard]
-        # Without columns, a table could not say how many rows it has.
-        table = read(shard, columns) if columns else pa.table({})
-        taken = table.take(pa.array(rows_in_shard(ours))) if columns else table
-        frames.append(pl.DataFrame(taken).with_columns(pl.Series("id", ours)))
+        frame = pl.DataFrame({"id": ours})
+        if columns:
+            rows = pa.array(rows_in_shard(ours))
+            frame = frame.hstack(pl.DataFrame(read(shard, columns).take(rows)))
+        frames.append(frame)
     return pl.concat(frames[1:] or frames, how="vertical_relaxed")
 
 

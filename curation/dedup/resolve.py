@@ -287,8 +287,9 @@ def _with_released_original(
     groups = np.unique(originals)
     members = np.concatenate([groups, copies])
     group = np.concatenate([groups, originals])
-    first_released = np.lexsort((members, ~_is_in(members, released), group))
-    members, group = members[first_released], group[first_released]
+    is_copy = members != group
+    released_first = np.lexsort((members, is_copy, ~_is_in(members, released), group))
+    members, group = members[released_first], group[released_first]
     starts = np.searchsorted(group, groups)
     new_originals = members[starts][np.searchsorted(groups, group)]
     goes = (members != new_originals) & ~_is_in(members, released)
