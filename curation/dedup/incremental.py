@@ -129,4 +129,5 @@ def _are_of(ids: np.ndarray, shards: np.ndarray) -> np.ndarray:
 
 
 def _among(ids: np.ndarray, shards: np.ndarray) -> np.ndarray:
-    return ids[_are_of(ids, shards)]
+    found: np.ndarray = ids[_are_of(ids, shards)]
+    return found

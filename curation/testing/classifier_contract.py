@@ -31,7 +31,7 @@ class ClassifierContract(ABC):
         """Make ``(count, dim)`` float16 random rows of unit length."""
         dim = int(str(self.encoder()["dim"]))
         rows = np.random.default_rng(seed).standard_normal((count, dim))
-        unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit.astype(np.float16)
 
     def score(self, classifier: Classifier, rows: np.ndarray) -> np.ndarray:
