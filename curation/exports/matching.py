@@ -29,7 +29,8 @@ from curation.embedding_parts import (
     open_embedding_parts,
     open_text_parts,
 )
-from curation.errors import InputError, TableError
+from curation.errors import InputError
+from curation.key_digits import split_digits
 from curation.npy import npy_writer, read_npy_scattered
 from curation.storage import Storage, open_storage
 
@@ -37,7 +38,6 @@ KEY_COLUMN = "image_path"  # where clip-retrieval puts the sample's key
 
 ROWS_AT_ONCE = 50_000_000  # placed in one pass; more are placed in several
 BLOCK_BYTES = 4 << 20  # of vectors, put in order before they are written
-MAX_DIGITS = 18  # of a number that an int64 holds
 
 
 @dataclass(frozen=True)
@@ -156,30 +156,12 @@ class _Places(ABC):
 
 class _DigitPlaces(_Places):
     def __init__(self, index_width: int, shard_width: int) -> None:
-        if not 1 <= index_width <= MAX_DIGITS:
-            raise InputError(f"index_width={index_width} must be from 1 to {MAX_DIGITS}")
         self.index_width = index_width
         self.shard_width = shard_width
         self.num_rows = {}
 
     def find(self, keys: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
-        offsets, characters = _characters(keys)
-        lengths = np.diff(offsets)
-        shards, rows = np.empty(len(lengths), np.int64), np.empty(len(lengths), np.int64)
-        for length in np.unique(lengths):
-            here = np.flatnonzero(lengths == length)
-            shard_digits = int(length) - self.index_width
-            digits = characters[offsets[here][:, None] + np.arange(length)] - ord("0")
-            wrong = (digits > 9).any(axis=1)
-            if shard_digits < 1 or shard_digits > MAX_DIGITS or wrong.any():
-                row = int(here[int(np.argmax(wrong))])
-                raise InputError(
-                    f"{where}, row {row}: expected a key of digits, some for the shard and "
-                    f"{self.index_width} for the row in it; found {keys[row].as_py()!r}"
-                )
-            shards[here] = _number(digits[:, :shard_digits])
-            rows[here] = _number(digits[:, shard_digits:])
-        return shards, rows
+        return split_digits(keys, where, index_width=self.index_width)
 
     def name(self, shard: int) -> str:
         return str(shard).zfill(self.shard_width)
@@ -417,23 +399,6 @@ _UNMATCHED = pa.schema(
 def _prefix(path: str) -> str:
     """Give what stands before the number in a part's name."""
     return re.sub(r"\d+$", "", PurePosixPath(path).stem)
-
-
-def _characters(keys: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Give where each key begins (and the last one ends), and the bytes of all."""
-    column = keys.cast(pa.large_string()).combine_chunks()
-    if column.null_count:
-        raise TableError(f"{column.null_count} of {len(column)} keys are null")
-    _, offsets, data = column.buffers()
-    starts = np.frombuffer(offsets, np.int64)[column.offset :][: len(column) + 1]
-    return starts, np.frombuffer(data or b"", np.uint8)
-
-
-def _number(digits: np.ndarray) -> np.ndarray:
-    """Read ``(n, width)`` uint8 digits as ``(n,)`` int64."""
-    powers = 10 ** np.arange(digits.shape[1] - 1, -1, -1, dtype=np.int64)
-    number: np.ndarray = digits.astype(np.int64) @ powers
-    return number
 
 
 def _hashes(keys: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -138,13 +138,14 @@ class Storage(ABC):
 def once_per_process(owner: object, name: str, make: Callable[[], T]) -> T:
     """Make something once in each process, and keep it as an attribute of its owner.
 
-    For connections: a forked worker of a data loader can't use those of its parent.
+    For connections: a forked worker of a data loader can't use those of its parent. Where
+    threads come together, all get the same one.
     """
-    made: tuple[int, T] | None = vars(owner).get(name)
-    if made is None or made[0] != os.getpid():
-        made = os.getpid(), make()
-        vars(owner)[name] = made
-    return made[1]
+    made: dict[int, T] = vars(owner).setdefault(name, {})
+    process = os.getpid()
+    if process not in made:
+        made.setdefault(process, make())  # atomic: of two threads' makes, one stays
+    return made[process]
 
 
 def part_blocks(parts: Iterable[Part]) -> Iterator[Buffer]:

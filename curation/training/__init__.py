@@ -6,6 +6,8 @@ Names are loaded when they are first used; importing this package loads no torch
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from curation.training.image_embedding import ImageEmbeddingDataset
+    from curation.training.image_embedding_loader import create_image_embedding_dataloader
     from curation.training.prior_embedding import (
         PriorEmbeddingDataset,
         get_reader,
@@ -13,13 +15,17 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "ImageEmbeddingDataset": "image_embedding",
+    "create_image_embedding_dataloader": "image_embedding_loader",
     "PriorEmbeddingDataset": "prior_embedding",
     "get_reader": "prior_embedding",
     "make_splits": "prior_embedding",
 }
 
 __all__ = [
+    "ImageEmbeddingDataset",
     "PriorEmbeddingDataset",
+    "create_image_embedding_dataloader",
     "get_reader",
     "make_splits",
 ]

@@ -1,0 +1,514 @@
+"""Batches for training a decoder: images with their embeddings, from WebDataset shards.
+
+Names and calls are those of DALLE2-pytorch's ``dataloaders``, those of its README and
+those of its current code. What is different is meant: every sample comes exactly once an
+epoch over all ranks and worker processes, every rank has as many batches, shuffling mixes
+samples and repeats by its seed, an epoch goes on where it was left, and what is missing or
+damaged is an error with a name, or is counted.
+
+The shards are indexed when the dataset is made, so that any sample can be read at once.
+
+Source: DALLE2-pytorch, ``dalle2_pytorch/dataloaders/README.md`` and ``decoder_loader.py``.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from curation.errors import DataError, InputError, SampleError, TableError
+from curation.image_decoding import decode_with_pillow, read_pillow_header
+from curation.recipe import ImageSettings
+from curation.storage import S3Settings, open_storage
+from curation.training.indexed_shards import KEY, IndexedShards, index_shards
+from curation.training.sample_bytes import SampleBytes
+from curation.training.sample_order import SampleOrder
+from curation.training.sample_vectors import (
+    KeyDigits,
+    SampleVectors,
+    find_vectors,
+    open_folder,
+)
+from curation.training.shard_urls import open_shards
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+log = logging.getLogger(__name__)
+
+Missing = Literal["raise", "skip", "mask"]
+Handler = Callable[[Exception], bool]
+
+CHUNK_SAMPLES = 64  # read at once where samples are given one by one
+
+_IMAGE, _NPY = "image", "npy"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of some samples."""
+
+    columns: tuple[Any, ...]
+    """Images, embeddings, extras …: lists of each, or a batch's tensors."""
+    samples: np.ndarray
+    """``(b,)`` int64: numbers of the samples that are in it."""
+    num_missing: int = 0
+    """Samples without a vector: masked, or left out."""
+    num_bad: int = 0
+    """Samples left out because the handler let an error pass."""
+
+    def pin_memory(self) -> "Loaded":
+        """Move tensors to where a GPU can fetch them; called by ``DataLoader``."""
+        columns = (each_tensor(torch.Tensor.pin_memory, c) for c in self.columns)
+        return replace(self, columns=tuple(columns))
+
+
+class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
+    """Samples of shards with their embeddings, from the first call on by number.
+
+    Iterated, it gives sample after sample: this rank's, and inside a worker process that
+    worker's, so that any ``DataLoader`` over it shows every sample once. For batches that
+    are as many on every rank, resumable and shuffled, use
+    :func:`create_image_embedding_dataloader`.
+
+    A sample is ``(image, embedding, *extras)``, with ``missing="mask"`` followed by
+    whether there is an embedding:
+
+    * the image: float32 ``(3, height, width)`` RGB in [0, 1], or what ``img_preproc``
+      makes of it, or bytes as stored with ``decode=None``;
+    * the embedding: float32 ``(dim,)``, values as stored and not normalised; or a dict of
+      such, ``{"img": …, "text": …}``, if they were asked for by those names;
+    * extras: ``str`` of ``txt`` and ``__key__``, what ``json`` holds, ``int`` of ``cls``,
+      else bytes.
+
+    Args:
+        urls: Tars, or a folder of them, such as a release or filtered shards:
+            :func:`curation.training.shard_urls.open_shards`.
+        embedding_folder_url: Folder of ``.npy`` files. Without one, the embeddings are in
+            the tars (``.npy``), or beside them (``img_emb_*.npy``, or tables of filtered
+            shards).
+        img_embedding_folder_url: The same, but gives the dict form.
+        text_embedding_folder_url: Folder of text embeddings; gives the dict form.
+        index_width: How many digits at the end of a key are the row in its ``.npy``.
+        shard_width: Instead: how many at the beginning are the shard. With neither, rows
+            follow the order of the tar.
+        img_preproc: Called with each image, as a PIL image in RGB.
+        extra_keys: Further components by extension, and ``__key__``.
+        handler: Called with the error of a sample that can't be read or decoded; if it
+            returns true, the sample is left out. By default the error is raised.
+        resample: Draw shards with replacement, without end.
+        shuffle_shards: Take the shards in another order in every epoch.
+        missing: What to do with samples without an embedding: ``raise`` an error, ``skip``
+            them (found at the beginning, which reads all vectors), or ``mask`` them.
+        decode: ``pillow``, or None for bytes as stored.
+        seed: Of all that is random.
+        rank: Which rank this is; by default what torch.distributed or ``RANK`` says.
+        world_size: How many there are; by default as ``rank``.
+        s3: How to reach an S3 server.
+
+    Raises:
+        InputError: A name, a URL or a width doesn't fit; the message says which.
+        ShardError: A tar is damaged or cut short; it has the offset.
+        TableError: Embeddings are damaged, or not of these samples.
+    """
+
+    def __init__(
+        self,
+        urls: str | Iterable[str],
+        embedding_folder_url: str | None = None,
+        *,
+        img_embedding_folder_url: str | None = None,
+        text_embedding_folder_url: str | None = None,
+        index_width: int | None = None,
+        shard_width: int | None = None,
+        img_preproc: "Callable[[Image.Image], Any] | None" = None,
+        extra_keys: Sequence[str] = (),
+        handler: Handler | None = None,
+        resample: bool = False,
+        shuffle_shards: bool = True,
+        missing: Missing = "raise",
+        decode: Literal["pillow"] | None = "pillow",
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        s3: S3Settings | None = None,
+    ) -> None:
+        super().__init__()
+        if missing not in ("raise", "skip", "mask"):
+            raise InputError(f"missing={missing!r} must be 'raise', 'skip' or 'mask'")
+        if decode not in ("pillow", None):
+            raise InputError(f"decode={decode!r} must be 'pillow' or None")
+        if decode is None and img_preproc is not None:
+            raise InputError("img_preproc needs images; decode=None gives bytes")
+        if index_width is not None and shard_width is not None:
+            raise InputError(
+                "index_width and shard_width both say where keys are cut: give one"
+            )
+        self.img_preproc = img_preproc
+        self.extra_keys = tuple(extra_keys)
+        self.handler = handler
+        self.missing: Missing = missing
+        self.decode = decode
+        self.resampling = resample
+        self.indexed = index_shards(open_shards(urls, s3), _wanted(self.extra_keys))
+        self.reader = SampleBytes(self.indexed)
+        digits = KeyDigits(index_width, shard_width)
+        folders = {"img": img_embedding_folder_url, "text": text_embedding_folder_url}
+        self.vectors = self._open_vectors(embedding_folder_url, folders, digits, s3)
+        self.samples = self._usable()
+        self.order = SampleOrder(
+            self._counts(),
+            batch_size=1,
+            seed=seed,
+            shuffle_shards=shuffle_shards,
+            resample=resample,
+            **_place_among_ranks(rank, world_size),
+        )
+        self.epoch = 0
+
+    @property
+    def num_skipped(self) -> int:
+        """Samples that are never given, because they have no embedding."""
+        return self.indexed.num_samples - len(self.samples)
+
+    @property
+    def random_access(self) -> bool:
+        """Whether any sample can be read as soon as any other."""
+        return self.indexed.is_local and all(
+            vectors.random_access for vectors in self.vectors.values()
+        )
+
+    def __len__(self) -> int:
+        """Count the samples of an epoch on this rank.
+
+        Raises:
+            TypeError: There is no end, because shards are resampled.
+        """
+        if self.resampling:
+            raise TypeError("resampled shards have no end, and so no len()")
+        rank, world_size = self.order.rank, self.order.world_size
+        num_samples = len(self.samples)
+        return (rank + 1) * num_samples // world_size - rank * num_samples // world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iterations."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for samples in self._chunks():
+            images, *others = self.load(samples).columns
+            if self.gives_pixels:
+                images = [scaled([image])[0] for image in images]
+            yield from zip(images, *others, strict=True)
+
+    @property
+    def gives_pixels(self) -> bool:
+        """Whether images are pixels, not bytes nor what ``img_preproc`` made of them."""
+        return self.decode is not None and self.img_preproc is None
+
+    def load_batch(self, samples: np.ndarray) -> Loaded:
+        """Read and decode samples as :meth:`load`, and put each column together.
+
+        Returns:
+            A tensor, dict or list for each column; no columns if no sample is left.
+        """
+        loaded = self.load(samples)
+        if not len(loaded.samples):
+            return replace(loaded, columns=())
+        images, *others = loaded.columns
+        batch = scaled(images) if self.gives_pixels else stacked(images)
+        return replace(loaded, columns=(batch, *map(stacked, others)))
+
+    def load(self, samples: np.ndarray) -> Loaded:
+        """Read and decode samples.
+
+        Args:
+            samples: ``(n,)`` numbers: places in :attr:`samples`.
+
+        Returns:
+            A list for each column; images that :attr:`gives_pixels` are uint8
+            ``(height, width, 3)``.
+
+        Raises:
+            TableError: A sample has no embedding, and ``missing`` is ``raise``.
+            SampleError: One can't be decoded, and no handler lets that pass.
+        """
+        samples = self.samples[samples]
+        found, vectors, present = self._read_vectors(samples)
+        rows, images = self._read_images(found)
+        columns = [images, self._embeddings(vectors, rows)]
+        columns += [self._extras(name, found[rows]) for name in self.extra_keys]
+        kept = np.ones(len(rows), bool)
+        for column in columns[2:]:
+            kept &= np.array([value is not None for value in column], bool)
+        if self.missing == "mask":
+            columns.append(present[rows].tolist())
+        if not kept.all():
+            columns = [
+                [value for value, keep in zip(column, kept, strict=True) if keep]
+                for column in columns
+            ]
+        return Loaded(
+            tuple(columns),
+            found[rows][kept],
+            num_missing=int(np.count_nonzero(~present)) + len(samples) - len(found),
+            num_bad=len(found) - int(np.count_nonzero(kept)),
+        )
+
+    def _read_vectors(
+        self, samples: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+        """Give the samples to go on with, their vectors, and which have one."""
+        vectors = {name: source.read(samples) for name, source in self.vectors.items()}
+        has_vector = {
+            name: np.count_nonzero(rows, axis=1) > 0 for name, rows in vectors.items()
+        }
+        present: np.ndarray = np.logical_and.reduce(list(has_vector.values()))
+        if self.missing == "mask" or present.all():
+            return samples, vectors, present
+        if self.missing == "raise":
+            row = int(np.argmin(present))
+            source = next(self.vectors[n] for n in vectors if not has_vector[n][row])
+            raise _no_vector(self.indexed, source, int(samples[row]))
+        vectors = {name: rows[present] for name, rows in vectors.items()}
+        return samples[present], vectors, present[present]
+
+    def _read_images(self, samples: np.ndarray) -> tuple[np.ndarray, list[Any]]:
+        """Give the rows of samples that have an image, and those images."""
+        places = self.indexed.places[_IMAGE]
+        has_image = places.starts[samples] >= 0
+        stored = iter(self.reader.read(samples[has_image], places))
+        rows, images = [], []
+        for row, sample in enumerate(samples.tolist()):
+            try:
+                if not has_image[row]:
+                    raise self.bad_sample(sample, "it has no image")
+                image = self._decoded(sample, next(stored))
+            except SampleError as error:
+                self.let_pass(error)
+                continue
+            rows.append(row)
+            images.append(image)
+        return np.array(rows, np.int64), images
+
+    def _decoded(self, sample: int, data: bytes) -> Any:
+        if self.decode is None:
+            return data
+        try:
+            pixels = decode_image(data)
+        except DataError as error:
+            raise self.bad_sample(sample, str(error)) from error
+        if self.img_preproc is None:
+            return pixels
+        from PIL import Image
+
+        return self.img_preproc(Image.fromarray(pixels))
+
+    def _embeddings(self, vectors: Mapping[str, np.ndarray], rows: np.ndarray) -> list[Any]:
+        tensors = {name: torch.from_numpy(found[rows]) for name, found in vectors.items()}
+        if "" in tensors:
+            return list(tensors[""])
+        return [
+            dict(zip(tensors, values, strict=True))
+            for values in zip(*tensors.values(), strict=True)
+        ]
+
+    def _extras(self, name: str, samples: np.ndarray) -> list[Any]:
+        if name == KEY:
+            return [self.indexed.keys[sample].as_py() for sample in samples.tolist()]
+        places = self.indexed.places[name]
+        there = places.starts[samples] >= 0
+        stored = iter(self.reader.read(samples[there], places))
+        return [
+            self._extra(name, sample, next(stored) if there[row] else None)
+            for row, sample in enumerate(samples.tolist())
+        ]
+
+    def _extra(self, name: str, sample: int, data: bytes | None) -> Any:
+        """Decode a component; None if it can't be and the handler let that pass."""
+        try:
+            if data is None:
+                raise self.bad_sample(sample, f"it has no .{name}")
+            return _DECODERS.get(name.lower(), bytes)(data)
+        except SampleError as error:
+            self.let_pass(error)
+        except (ValueError, RecursionError) as error:
+            self.let_pass(self.bad_sample(sample, f"its .{name} can't be read: {error}"))
+        return None
+
+    def let_pass(self, error: SampleError) -> None:
+        """Raise a sample's error, unless the handler takes it."""
+        if self.handler is None or not self.handler(error):
+            raise error
+
+    def bad_sample(self, sample: int, reason: str) -> SampleError:
+        """Make the error of a sample that can't be given."""
+        shard = self.indexed.shards[int(self.indexed.shards_of(np.array([sample]))[0])]
+        key = self.indexed.keys[sample].as_py()
+        message = f"{self.indexed.name(sample)}: {reason}; a handler may leave it out"
+        return SampleError(message, shard=shard.path, key=key)
+
+    def _open_vectors(
+        self,
+        plain: str | None,
+        folders: Mapping[str, str | None],
+        digits: KeyDigits,
+        s3: S3Settings | None,
+    ) -> dict[str, SampleVectors]:
+        named = {name: url for name, url in folders.items() if url is not None}
+        if plain is not None and named:
+            raise InputError(
+                "embeddings are named both by the README's parameter and by the current "
+                "ones; give either"
+            )
+        if plain is None and not named:
+            npy = self.indexed.places[_NPY]
+            return {"": find_vectors(self.indexed, npy, self.reader)}
+        if plain is not None:
+            named = {"": plain}
+        return {
+            name: open_folder(
+                self.indexed, open_storage(url, s3), digits, f"{name or 'img'}_emb_"
+            )
+            for name, url in named.items()
+        }
+
+    def _usable(self) -> np.ndarray:
+        """Give the numbers of samples that can be given."""
+        everything = np.arange(self.indexed.num_samples)
+        if self.missing != "skip":
+            return everything
+        present = [vectors.present() for vectors in self.vectors.values()]
+        usable = everything[np.stack(present).all(axis=0)]
+        if len(usable) < len(everything):
+            log.warning(
+                "%d of %d samples have no embedding and are left out",
+                len(everything) - len(usable),
+                len(everything),
+            )
+        return usable
+
+    def _counts(self) -> tuple[int, ...]:
+        shards = self.indexed.shards_of(self.samples)
+        counts = np.bincount(shards, minlength=len(self.indexed.shards))
+        return tuple(counts.tolist())
+
+    def _chunks(self) -> Iterator[np.ndarray]:
+        """Give the samples of this rank and this worker, some at a time."""
+        order, worker = self.order, get_worker_info()
+        if worker is None:
+            order = replace(order, batch_size=CHUNK_SAMPLES)
+        else:
+            parts = order.world_size * worker.num_workers
+            if len(self.samples) < parts and not self.resampling:
+                raise InputError(
+                    f"{len(self.samples)} samples are not enough for {parts} workers"
+                )
+            order = replace(
+                order,
+                batch_size=CHUNK_SAMPLES,
+                rank=order.rank * worker.num_workers + worker.id,
+                world_size=parts,
+            )
+        return order.batches(self.epoch)
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """Decode one image: ``(height, width, 3)`` uint8, RGB.
+
+    Raises:
+        DataError: It can't be decoded, or has too many pixels.
+    """
+    header = read_pillow_header(data)
+    most = ImageSettings().max_pixels
+    if header.width * header.height > most:
+        raise DataError(f"{header.width} x {header.height} are more than {most} pixels")
+    return decode_with_pillow(data)
+
+
+def scaled(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """Stack uint8 ``(height, width, 3)`` as float32 ``(B, 3, height, width)`` in [0, 1]."""
+    height, width, _ = images[0].shape
+    batch = torch.empty((len(images), 3, height, width))
+    for image, place in zip(images, batch, strict=True):
+        if image.shape != images[0].shape:
+            raise _unlike(images[0].shape, image.shape)
+        place.copy_(torch.from_numpy(image).permute(2, 0, 1))
+    return batch.div_(255)
+
+
+def stacked(column: list[Any]) -> Any:
+    """Stack arrays, tensors or dicts of tensors; leave a list of anything else."""
+    first = column[0]
+    if isinstance(first, bool):
+        return torch.tensor(column)
+    if isinstance(first, dict) and all(isinstance(v, torch.Tensor) for v in first.values()):
+        return {name: torch.stack([value[name] for value in column]) for name in first}
+    if not isinstance(first, np.ndarray | torch.Tensor):
+        return column
+    tensors = [torch.as_tensor(value) for value in column]
+    for tensor in tensors:
+        if tensor.shape != tensors[0].shape:
+            raise _unlike(tensors[0].shape, tensor.shape)
+    return torch.stack(tensors)
+
+
+def each_tensor(change: Callable[[torch.Tensor], torch.Tensor], column: Any) -> Any:
+    """Change a tensor, or those of a dict; anything else stays as it is."""
+    if isinstance(column, torch.Tensor):
+        return change(column)
+    if isinstance(column, dict):
+        return {name: each_tensor(change, value) for name, value in column.items()}
+    return column
+
+
+def _unlike(first: Sequence[int], other: Sequence[int]) -> InputError:
+    return InputError(
+        f"images of one batch differ in shape: {tuple(first)} and {tuple(other)}; give an "
+        "img_preproc that makes them alike"
+    )
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", errors="replace")
+
+
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "txt": _text,
+    "json": json.loads,
+    "cls": int,
+}
+
+
+def _wanted(extra_keys: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Name the components to index, and the extensions that each may have."""
+    extras = {name: (name,) for name in extra_keys if name != KEY}
+    return {**extras, _IMAGE: ImageSettings().extensions, _NPY: (_NPY,)}
+
+
+def _no_vector(indexed: IndexedShards, source: SampleVectors, sample: int) -> TableError:
+    return TableError(
+        f"{indexed.name(sample)} has no embedding: {source.where(sample)}; missing='skip' "
+        "leaves such samples out, missing='mask' tells which they are"
+    )
+
+
+def _place_among_ranks(rank: int | None, world_size: int | None) -> dict[str, int]:
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if rank is None:
+        rank = (
+            torch.distributed.get_rank() if distributed else int(os.environ.get("RANK", 0))
+        )
+    if world_size is None:
+        world_size = (
+            torch.distributed.get_world_size()
+            if distributed
+            else int(os.environ.get("WORLD_SIZE", 1))
+        )
+    return {"rank": rank, "world_size": world_size}

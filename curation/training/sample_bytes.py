@@ -1,0 +1,143 @@
+"""Reading components of samples in any order, from local tars or from far away."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from curation.errors import StaleError, StorageError
+from curation.training.indexed_shards import IndexedShards, Places
+from curation.training.shard_urls import ShardFile
+
+OPEN_TARS = 256  # local files held open; systems allow 1024 and more
+BLOCK_BYTES = 1 << 20  # of a tar elsewhere, held as one
+RUN_BLOCKS = 8  # fetched by one request
+REQUESTS_AT_ONCE = 8
+FEWEST_BLOCKS = 16  # held, for batches that follow each other in a tar
+
+
+class SampleBytes:
+    """Reads components by sample number. Each process that uses it opens its own files.
+
+    Args:
+        indexed: The samples.
+    """
+
+    def __init__(self, indexed: IndexedShards) -> None:
+        self.indexed = indexed
+        self._most_blocks = FEWEST_BLOCKS
+        self._files: OrderedDict[int, BinaryIO] = OrderedDict()
+        self._held: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def hold(self, num_samples: int) -> None:
+        """Hold about so many samples of tars elsewhere: those that are read mixed."""
+        num_blocks = int(num_samples * self.indexed.sample_bytes / BLOCK_BYTES)
+        # ranges of samples begin and end inside of blocks, and at the ends of tars
+        self._most_blocks = max(FEWEST_BLOCKS, num_blocks * 5 // 4 + 4)
+
+    def read(self, samples: np.ndarray, places: Places) -> list[bytes]:
+        """Read one component of samples, which all have it.
+
+        Raises:
+            StaleError: A tar is shorter than it was when it was indexed.
+            NotFoundError: A tar is gone.
+            StorageError: Storage failed.
+        """
+        shards = self.indexed.shards_of(samples).tolist()
+        starts, sizes = places.starts[samples].tolist(), places.sizes[samples].tolist()
+        wanted = list(zip(shards, starts, sizes, strict=True))
+        if not self.indexed.is_local:
+            self._fetch(_blocks(wanted))
+        found = [self._component(*place) for place in wanted]
+        for data, (shard, start, size) in zip(found, wanted, strict=True):
+            if len(data) != size:
+                raise _too_short(self.indexed.shards[shard], start, size, len(data))
+        return found
+
+    def _component(self, shard: int, start: int, size: int) -> bytes:
+        if self.indexed.is_local:
+            return self._pread(shard, start, size)
+        stop = start + size
+        return b"".join(
+            self._held[shard, block][
+                max(start - block * BLOCK_BYTES, 0) : stop - block * BLOCK_BYTES
+            ]
+            for block in range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES))
+        )
+
+    def _pread(self, shard: int, start: int, size: int) -> bytes:
+        file = self._files.get(shard)
+        if file is None:
+            file = self._open(shard)
+        try:
+            return os.pread(file.fileno(), size, start)
+        except OSError as error:
+            url = self.indexed.shards[shard].url
+            raise StorageError(f"{url} at byte {start}: {error.strerror}") from error
+
+    def _open(self, shard: int) -> BinaryIO:
+        if len(self._files) >= OPEN_TARS:
+            self._files.popitem(last=False)[1].close()
+        place = self.indexed.shards[shard]
+        file = self._files[shard] = place.storage.open_reader(place.path)
+        return file
+
+    def _fetch(self, blocks: list[tuple[int, int]]) -> None:
+        """Hold blocks, and forget those that were asked for longest ago."""
+        missing = [block for block in blocks if block not in self._held]
+        if missing:
+            with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+                for found in threads.map(self._fetch_run, _runs(missing)):
+                    self._held.update(found)
+        for block in blocks:
+            self._held.move_to_end(block)
+        while len(self._held) > max(self._most_blocks, len(blocks)):
+            self._held.popitem(last=False)
+
+    def _fetch_run(self, run: tuple[int, int, int]) -> dict[tuple[int, int], bytes]:
+        shard, first, last = run
+        place = self.indexed.shards[shard]
+        start = first * BLOCK_BYTES
+        data = place.storage.read(place.path, start, last * BLOCK_BYTES)
+        return {
+            (shard, block): data[block * BLOCK_BYTES - start :][:BLOCK_BYTES]
+            for block in range(first, last)
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": OrderedDict(), "_held": OrderedDict()}
+
+    def __del__(self) -> None:
+        for file in self.__dict__.get("_files", {}).values():
+            file.close()
+
+
+def _blocks(wanted: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """Give the blocks of components, in the order of shards and bytes."""
+    found = {
+        (shard, block)
+        for shard, start, size in wanted
+        for block in range(start // BLOCK_BYTES, -(-(start + size) // BLOCK_BYTES))
+    }
+    return sorted(found)
+
+
+def _runs(blocks: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Join neighbours: shard, first block, and the one after the last."""
+    shard, first, last = *blocks[0], blocks[0][1] + 1
+    for next_shard, block in blocks[1:]:
+        if (next_shard, block) != (shard, last) or last - first == RUN_BLOCKS:
+            yield shard, first, last
+            shard, first = next_shard, block
+        last = block + 1
+    yield shard, first, last
+
+
+def _too_short(shard: ShardFile, start: int, size: int, found: int) -> StaleError:
+    return StaleError(
+        f"{shard.url}: {size} bytes were indexed at byte {start}, found {found}; the tar "
+        "was replaced or cut: begin again, so that it is indexed again"
+    )
