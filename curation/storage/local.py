@@ -103,7 +103,7 @@ class LocalStorage(Storage):
         parts = list(parts)
         size = sum(map(part_size, parts))
         with self.open_writer(path) as file, _OpenSources() as sources:
-            if size:
+            if size and hasattr(os, "posix_fallocate"):  # macOS has none
                 os.posix_fallocate(file.fileno(), 0, size)
             for origin, run in groupby(parts, _origin):
                 place = origin and origin[0].local_path(origin[1])
