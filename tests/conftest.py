@@ -17,6 +17,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Threads that spin while they wait make tests crawl on a machine that does other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from curation.artifacts import Artifacts
 from curation.recipe import Recipe, load_recipe
 from curation.storage import LocalStorage, S3Settings, S3Storage
