@@ -25,7 +25,6 @@ _HOMES = {
     "parse_index": "curation.dali_index",
     "read_members": "curation.tar",
     "read_samples": "curation.samples",
-    "reshard": "curation.reshard",
     "score_embeddings": "curation.scoring",
     "select_samples": "curation.selection",
     "verify_shards": "curation.verify",

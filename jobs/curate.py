@@ -5,6 +5,7 @@ the model stays loaded; each is recorded like any other, and shows in the UI.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
 from curation_assets.lineage import VERSIONS, Lineage
 from curation_assets.partitions import SHARDS, list_shards
-from jobs.definitions import build_definitions
+from jobs.asset_definitions import asset_definitions
 from jobs.instance import open_instance, set_shards
 from jobs.next_runs import NextRun, next_runs
 from jobs.plan import Plan, make_plan
@@ -68,6 +69,7 @@ def curate(
     *,
     shards: Sequence[str] | None = None,
     until: str = ORDER[-1],
+    instance: dg.DagsterInstance | None = None,
 ) -> CurateResult:
     """Make whatever is missing or stale.
 
@@ -76,6 +78,7 @@ def curate(
         progress: Who is told.
         shards: Only these; by default all that are at the source.
         until: The last asset to make.
+        instance: Holds the records; by default the recipe's own.
 
     Raises:
         InputError: Something that a person must change stands in the way.
@@ -90,9 +93,9 @@ def curate(
     check_ready(recipe, until)
     watcher = _Watcher(progress)
     result = CurateResult(failed=watcher.failed)
-    definitions = build_definitions(recipe, progress=watcher)
+    definitions = asset_definitions(recipe, progress=watcher)
     job = definitions.resolve_implicit_global_asset_job_def()
-    with open_instance(recipe) as instance:
+    with nullcontext(instance) if instance else open_instance(recipe) as instance:
         set_shards(instance, tars)
         executed: set[NextRun] = set()
         while runs := _next(instance, recipe, tars, chosen, until, watcher.failed):
