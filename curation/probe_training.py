@@ -41,6 +41,12 @@ class ProbeSettings:
     seed: int = 0
     """Decides the folds."""
 
+    def __post_init__(self) -> None:
+        if not self.strengths or min(self.strengths) <= 0:
+            raise InputError(f"strengths must be numbers above 0; found {self.strengths}")
+        if self.folds < 2:
+            raise InputError(f"folds must be 2 or more; found {self.folds}")
+
 
 @dataclass(frozen=True)
 class Examples:
