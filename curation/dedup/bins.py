@@ -4,7 +4,7 @@ Bins are independent of each other, so that any number of processes may do this.
 should fit into memory three times; about 250,000 vectors with their halo.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,6 +139,29 @@ def check_in_bins(
         return Checked(join_edges(edges), np.unique(np.concatenate(unsettled)))
 
     return check
+
+
+def read_home_vectors(
+    state: State, bin_: int, shards: Set[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the vectors of some shards that have their home in a bin.
+
+    Args:
+        state: Has the vectors.
+        bin_: Which bin.
+        shards: The state's ordinals.
+
+    Returns:
+        ``(n,)`` uint64, ids of the state, and ``(n, dim)`` float16.
+    """
+    parts = [p for p in read_parts(state) if bin_ in p.bins and shards & set(p.ordinals)]
+    if not parts:
+        return _NOBODY, np.empty((0, len(state.centroids.mean)), np.float16)
+    loaded = _load(state, bin_, parts, "cpu")
+    is_home = loaded.rows.cells[:, 0] >= 0
+    loaded = loaded.where(np.flatnonzero(is_home & _are_of(loaded.ids, shards)))
+    rows = loaded.rows.vectors.rows.numpy()[loaded.rows.places]
+    return loaded.ids, rows
 
 
 def _places_of(some: np.ndarray, ids: np.ndarray) -> np.ndarray:
