@@ -6,6 +6,7 @@ should fit into memory three times; about 250,000 vectors with their halo.
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from curation.dedup.preference import order_of
 from curation.dedup.resolve import SEMANTIC, Edges, join_edges, make_edges
 from curation.dedup.rows import ordinals, renumbered
 from curation.dedup.state import Part, State, read_parts
-from curation.dedup.vectors import make_vectors
+from curation.dedup.vectors import Vectors, as_tensor, find_device
 from curation.tables import CELL_ROWS, EMBEDDING, embedding_matrix, read_table
 
 _NOBODY = np.empty(0, np.uint64)
@@ -119,6 +120,13 @@ def check_in_bins(
     def taking_part(ids: np.ndarray) -> np.ndarray:
         return np.flatnonzero(_are_of(ids, alive))
 
+    @lru_cache(maxsize=1)  # where there is but one bin, all rounds read it once
+    def load(bin_: int) -> _BinRows:
+        there = [part for part in parts if bin_ in part.bins]
+        loaded = _load(state, bin_, there, device)
+        loaded = loaded.where(taking_part(loaded.ids))
+        return _BinRows(renumbered(loaded.ids, new_ordinals), loaded.rows)
+
     def check(unsure: np.ndarray, removed: np.ndarray) -> Checked:
         edges, unsettled = [], [_NOBODY]
         for bin_ in range(state.centroids.num_bins):
@@ -127,9 +135,7 @@ def check_in_bins(
             ids = renumbered(ids[taking_part(ids)], new_ordinals)
             if not np.isin(unsure, ids).any():
                 continue
-            loaded = _load(state, bin_, there, device)
-            loaded = loaded.where(taking_part(loaded.ids))
-            loaded = _BinRows(renumbered(loaded.ids, new_ordinals), loaded.rows)
+            loaded = load(bin_)
             loaded = loaded.where(np.flatnonzero(~np.isin(loaded.ids, removed)))
             some = _places_of(unsure, loaded.ids)
             stays = np.isin(loaded.ids, released)
@@ -189,7 +195,10 @@ def _load(state: State, bin_: int, parts: Sequence[Part], device: str | None) ->
     paths = [state.rows_path(bin_, part.name) for part in parts]
     table = pa.concat_tables(read_table(state.storage, path, CELL_ROWS) for path in paths)
     array, _ = embedding_matrix(table[EMBEDDING])
-    vectors, _, _ = make_vectors(array, device=device)
+    # Lengths were measured when the vectors came.
+    vectors = Vectors(
+        as_tensor(array), find_device(device), max(part.length_error for part in parts)
+    )
     cells = table["cells"].combine_chunks()
     width = state.centroids.max_cells_per_row
     numbers = np.frombuffer(cells.buffers()[1], "<i4").reshape(-1, width)
