@@ -51,7 +51,7 @@ def pending_bins(state: State) -> list[int]:
     return [
         bin_
         for bin_ in range(state.centroids.num_bins)
-        if {p.name for p in parts if bin_ in p.bins} - compared_parts(state, bin_)
+        if {part.name for part in _in_bin(parts, bin_)} - compared_parts(state, bin_)
     ]
 
 
@@ -69,7 +69,7 @@ def compare_bin(state: State, bin_: int, *, device: str | None = None) -> int:
     """
     known = read_pairs(state, bin_)
     compared = {name for pairs in known for name in pairs.parts}
-    parts = [part for part in read_parts(state) if bin_ in part.bins]
+    parts = _in_bin(read_parts(state), bin_)
     old = [part for part in parts if part.name in compared]
     new = [part for part in parts if part.name not in compared]
     if not new:
@@ -122,16 +122,14 @@ def check_in_bins(
 
     @lru_cache(maxsize=1)  # where there is but one bin, all rounds read it once
     def load(bin_: int) -> _BinRows:
-        there = [part for part in parts if bin_ in part.bins]
-        loaded = _load(state, bin_, there, device)
+        loaded = _load(state, bin_, _in_bin(parts, bin_), device)
         loaded = loaded.where(taking_part(loaded.ids))
         return _BinRows(renumbered(loaded.ids, new_ordinals), loaded.rows)
 
     def check(unsure: np.ndarray, removed: np.ndarray) -> Checked:
         edges, unsettled = [], [_NOBODY]
         for bin_ in range(state.centroids.num_bins):
-            there = [part for part in parts if bin_ in part.bins]
-            ids = _read_ids(state, bin_, there)
+            ids = _read_ids(state, bin_, _in_bin(parts, bin_))
             ids = renumbered(ids[taking_part(ids)], new_ordinals)
             if not np.isin(unsure, ids).any():
                 continue
@@ -160,7 +158,8 @@ def read_home_vectors(
     Returns:
         ``(n,)`` uint64, ids of the state, and ``(n, dim)`` float16.
     """
-    parts = [p for p in read_parts(state) if bin_ in p.bins and shards & set(p.ordinals)]
+    parts = _in_bin(read_parts(state), bin_)
+    parts = [part for part in parts if shards & set(part.ordinals)]
     if not parts:
         return _NOBODY, np.empty((0, len(state.centroids.mean)), np.float16)
     loaded = _load(state, bin_, parts, "cpu")
@@ -168,6 +167,10 @@ def read_home_vectors(
     loaded = loaded.where(np.flatnonzero(is_home & _are_of(loaded.ids, shards)))
     rows = loaded.rows.vectors.rows.numpy()[loaded.rows.places]
     return loaded.ids, rows
+
+
+def _in_bin(parts: Iterable[Part], bin_: int) -> list[Part]:
+    return [part for part in parts if bin_ in part.bins]
 
 
 def _places_of(some: np.ndarray, ids: np.ndarray) -> np.ndarray:
