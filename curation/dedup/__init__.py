@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from curation.dedup.duplicates import ComparedShards, Rule, find_duplicates
     from curation.dedup.exact import find_exact_duplicates
     from curation.dedup.perceptual import find_perceptual_pairs
+    from curation.dedup.probe import MissedEstimate, estimate_missed
     from curation.dedup.resolve import Removals, duplicate_tables
     from curation.dedup.semantic import find_semantic_duplicates
     from curation.dedup.state import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CellSettings",
     "ComparedShards",
+    "MissedEstimate",
     "Removals",
     "Rule",
     "ShardVectors",
@@ -36,6 +38,7 @@ __all__ = [
     "create_state",
     "current_ordinals",
     "duplicate_tables",
+    "estimate_missed",
     "find_duplicates",
     "find_exact_duplicates",
     "find_perceptual_pairs",
@@ -48,6 +51,7 @@ __all__ = [
 _MODULES = {
     "CellSettings": "centroids",
     "ComparedShards": "duplicates",
+    "MissedEstimate": "probe",
     "Removals": "resolve",
     "Rule": "duplicates",
     "ShardVectors": "assignment",
@@ -57,6 +61,7 @@ _MODULES = {
     "create_state": "state",
     "current_ordinals": "state",
     "duplicate_tables": "resolve",
+    "estimate_missed": "probe",
     "find_duplicates": "duplicates",
     "find_exact_duplicates": "exact",
     "find_perceptual_pairs": "perceptual",

@@ -49,6 +49,7 @@ class _Assigned:
     vectors: np.ndarray
     rank: np.ndarray
     centroid_similarity: np.ndarray
+    length_error: float
     unusable: Unusable
 
 
@@ -186,6 +187,7 @@ def _assigned(state: State, shard: ShardVectors, device: str | None) -> _Assigne
         rounded[rows],
         shard.rank[rows].astype(np.float64),
         home_similarity(vectors, rows, cells, state.centroids),
+        vectors.length_error,
         unusable,
     )
 
@@ -239,6 +241,7 @@ def _write_part(state: State, held: Sequence[_Assigned]) -> None:
         fingerprint=state.fingerprint,
         ordinals=[assigned.ordinal for assigned in held],
         bins=filled,
+        length_error=max(assigned.length_error for assigned in held),
         unusable=_summed([assigned.unusable for assigned in held]),
     )
 

@@ -4,8 +4,9 @@ Bins are independent of each other, so that any number of processes may do this.
 should fit into memory three times; about 250,000 vectors with their halo.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from curation.dedup.preference import order_of
 from curation.dedup.resolve import SEMANTIC, Edges, join_edges, make_edges
 from curation.dedup.rows import ordinals, renumbered
 from curation.dedup.state import Part, State, read_parts
-from curation.dedup.vectors import make_vectors
+from curation.dedup.vectors import Vectors, as_tensor, find_device
 from curation.tables import CELL_ROWS, EMBEDDING, embedding_matrix, read_table
 
 _NOBODY = np.empty(0, np.uint64)
@@ -50,7 +51,7 @@ def pending_bins(state: State) -> list[int]:
     return [
         bin_
         for bin_ in range(state.centroids.num_bins)
-        if {p.name for p in parts if bin_ in p.bins} - compared_parts(state, bin_)
+        if {part.name for part in _in_bin(parts, bin_)} - compared_parts(state, bin_)
     ]
 
 
@@ -68,7 +69,7 @@ def compare_bin(state: State, bin_: int, *, device: str | None = None) -> int:
     """
     known = read_pairs(state, bin_)
     compared = {name for pairs in known for name in pairs.parts}
-    parts = [part for part in read_parts(state) if bin_ in part.bins]
+    parts = _in_bin(read_parts(state), bin_)
     old = [part for part in parts if part.name in compared]
     new = [part for part in parts if part.name not in compared]
     if not new:
@@ -119,17 +120,20 @@ def check_in_bins(
     def taking_part(ids: np.ndarray) -> np.ndarray:
         return np.flatnonzero(_are_of(ids, alive))
 
+    @lru_cache(maxsize=1)  # where there is but one bin, all rounds read it once
+    def load(bin_: int) -> _BinRows:
+        loaded = _load(state, bin_, _in_bin(parts, bin_), device)
+        loaded = loaded.where(taking_part(loaded.ids))
+        return _BinRows(renumbered(loaded.ids, new_ordinals), loaded.rows)
+
     def check(unsure: np.ndarray, removed: np.ndarray) -> Checked:
         edges, unsettled = [], [_NOBODY]
         for bin_ in range(state.centroids.num_bins):
-            there = [part for part in parts if bin_ in part.bins]
-            ids = _read_ids(state, bin_, there)
+            ids = _read_ids(state, bin_, _in_bin(parts, bin_))
             ids = renumbered(ids[taking_part(ids)], new_ordinals)
             if not np.isin(unsure, ids).any():
                 continue
-            loaded = _load(state, bin_, there, device)
-            loaded = loaded.where(taking_part(loaded.ids))
-            loaded = _BinRows(renumbered(loaded.ids, new_ordinals), loaded.rows)
+            loaded = load(bin_)
             loaded = loaded.where(np.flatnonzero(~np.isin(loaded.ids, removed)))
             some = _places_of(unsure, loaded.ids)
             stays = np.isin(loaded.ids, released)
@@ -139,6 +143,34 @@ def check_in_bins(
         return Checked(join_edges(edges), np.unique(np.concatenate(unsettled)))
 
     return check
+
+
+def read_home_vectors(
+    state: State, bin_: int, shards: Set[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the vectors of some shards that have their home in a bin.
+
+    Args:
+        state: Has the vectors.
+        bin_: Which bin.
+        shards: The state's ordinals.
+
+    Returns:
+        ``(n,)`` uint64, ids of the state, and ``(n, dim)`` float16.
+    """
+    parts = _in_bin(read_parts(state), bin_)
+    parts = [part for part in parts if shards & set(part.ordinals)]
+    if not parts:
+        return _NOBODY, np.empty((0, len(state.centroids.mean)), np.float16)
+    loaded = _load(state, bin_, parts, "cpu")
+    is_home = loaded.rows.cells[:, 0] >= 0
+    loaded = loaded.where(np.flatnonzero(is_home & _are_of(loaded.ids, shards)))
+    rows = loaded.rows.vectors.rows.numpy()[loaded.rows.places]
+    return loaded.ids, rows
+
+
+def _in_bin(parts: Iterable[Part], bin_: int) -> list[Part]:
+    return [part for part in parts if bin_ in part.bins]
 
 
 def _places_of(some: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -166,7 +198,10 @@ def _load(state: State, bin_: int, parts: Sequence[Part], device: str | None) ->
     paths = [state.rows_path(bin_, part.name) for part in parts]
     table = pa.concat_tables(read_table(state.storage, path, CELL_ROWS) for path in paths)
     array, _ = embedding_matrix(table[EMBEDDING])
-    vectors, _, _ = make_vectors(array, device=device)
+    # Lengths were measured when the vectors came.
+    vectors = Vectors(
+        as_tensor(array), find_device(device), max(part.length_error for part in parts)
+    )
     cells = table["cells"].combine_chunks()
     width = state.centroids.max_cells_per_row
     numbers = np.frombuffer(cells.buffers()[1], "<i4").reshape(-1, width)

@@ -55,32 +55,57 @@ def decide_shards(
             f"min_similarity is {min_similarity}; {state.folder} has the pairs from "
             f"{floor} to 1. For a lower one, begin another state"
         )
+    found, followers = known_edges(state, shards)
+    semantic = found.where(found.similarity >= np.float32(min_similarity))
+    return decide(
+        join_edges([semantic] if edges is None else [semantic, edges]),
+        followers,
+        check_in_bins(state, _places_in(shards), released, min_similarity, device=device),
+        place_of,
+        exact=exact,
+        released=released,
+    )
+
+
+def known_edges(state: State, shards: Sequence[int]) -> tuple[Edges, np.ndarray]:
+    """Read the similar pairs of some shards' samples.
+
+    Args:
+        state: Has compared the shards.
+        shards: The state's ordinals.
+
+    Returns:
+        Edges, not directed, each once, down to the floor; and the ids of followers, not all
+        of whose edges are there. Ids have a shard's place in ``shards`` for its ordinal.
+
+    Raises:
+        StaleError: Some of the shards' vectors were not compared yet.
+    """
     parts = [part for part in read_parts(state) if set(part.ordinals) & set(shards)]
     known = [
         pairs
         for bin_ in range(state.centroids.num_bins)
         for pairs in _read_compared(state, bin_, parts)
     ]
-    new_ordinals = _new_ordinals(shards, parts)
-    found = join_edges(pairs.edges for pairs in known)
-    near = found.similarity >= np.float32(min_similarity)
-    takes_part = _take_part(found.row, shards) & _take_part(found.better, shards)
-    found = found.where(near & takes_part)
+    edges = join_edges(pairs.edges for pairs in known)
+    edges = edges.where(_take_part(edges.row, shards) & _take_part(edges.better, shards))
     followers = np.concatenate([_NOBODY, *(pairs.followers for pairs in known)])
-    followers = followers[_take_part(followers, shards)]
-    semantic = Edges(
-        renumbered(found.row, new_ordinals),
-        renumbered(found.better, new_ordinals),
-        found.similarity,
-        found.kind,
-    )
-    return decide(
-        join_edges([semantic] if edges is None else [semantic, edges]),
-        np.unique(renumbered(followers, new_ordinals)),
-        check_in_bins(state, new_ordinals, released, min_similarity, device=device),
-        place_of,
-        exact=exact,
-        released=released,
+    followers = np.unique(followers[_take_part(followers, shards)])
+    places = _places_in(shards)
+    # Two bins may both have found a pair.
+    low, high = np.minimum(edges.row, edges.better), np.maximum(edges.row, edges.better)
+    order = np.lexsort((high, low))
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
+    edges = edges.where(order[is_first])
+    return (
+        Edges(
+            renumbered(edges.row, places),
+            renumbered(edges.better, places),
+            edges.similarity,
+            edges.kind,
+        ),
+        renumbered(followers, places),
     )
 
 
@@ -97,10 +122,9 @@ def _read_compared(state: State, bin_: int, parts: Iterable[Part]) -> list[Known
     return known
 
 
-def _new_ordinals(shards: Sequence[int], parts: Iterable[Part]) -> np.ndarray:
+def _places_in(shards: Sequence[int]) -> np.ndarray:
     """Give for each ordinal of the state its place in ``shards``, -1 if it isn't there."""
-    highest = max((ordinal for part in parts for ordinal in part.ordinals), default=0)
-    places = np.full(highest + 1, -1)
+    places = np.full(max(shards, default=0) + 1, -1)
     places[np.array(shards, np.int64)] = np.arange(len(shards))
     return places
 

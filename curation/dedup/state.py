@@ -83,6 +83,8 @@ class Part:
     ordinals: tuple[int, ...]
     bins: frozenset[int]
     """Those that got any vector."""
+    length_error: float
+    """The most that a vector's length differs from 1."""
     unusable: Mapping[str, int]
     """How many vectors take part in no comparison, by reason."""
 
@@ -209,7 +211,8 @@ def read_parts(state: State) -> list[Part]:
         about = read_about(state.storage, path)
         name = path.rpartition("/")[2].removesuffix(".parquet")
         bins, ordinals = frozenset(about["bins"]), tuple(about["ordinals"])
-        parts.append(Part(name, ordinals, bins, about["unusable"]))
+        error, unusable = about["length_error"], about["unusable"]
+        parts.append(Part(name, ordinals, bins, error, unusable))
     return parts
 
 

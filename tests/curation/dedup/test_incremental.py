@@ -114,7 +114,7 @@ def a_world(shards: dict[str, Shard], storage: MemoryStorage | LocalStorage) -> 
     return make_world(storage, sample, CellSettings(5, 3, **ALL_CELLS))
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(st.permutations(range(6)), st.integers(1, 6))
 def test_neither_order_nor_batches_of_arrival_count(order: list[int], size: int) -> None:
     shards = some_shards(6)
@@ -144,7 +144,7 @@ class DiesAtWrite(MemoryStorage):
         super().write(path, data)
 
 
-@pytest.mark.parametrize("lives", range(2, 40, 3))
+@pytest.mark.parametrize("lives", range(2, 40, 5))
 def test_a_step_interrupted_at_any_write_is_done_again(lives: int) -> None:
     shards = some_shards(4)
     world = a_world(shards, DiesAtWrite(lives))
