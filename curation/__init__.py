@@ -8,11 +8,16 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "AestheticClassifier": "curation.classifiers",
     "Classifier": "curation.classifiers",
     "CurationError": "curation.errors",
     "Embedder": "curation.embedders",
+    "ImageEmbedder": "curation.dataset_embedders",
     "ImageLoader": "curation.image_loaders",
+    "ImageTextPairDataset": "curation.dataset",
+    "NsfwClassifier": "curation.classifiers",
     "Storage": "curation.storage",
+    "TimmImageEmbedder": "curation.dataset_embedders",
     "build_index": "curation.index",
     "embed_samples": "curation.embedding",
     "format_index": "curation.dali_index",

@@ -12,7 +12,7 @@ heads take little more than their matrix products (``benchmarks/score.py``).
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,17 @@ while every classifier reads them."""
 
 UNIT_TOLERANCE = 0.01
 """How far from 1 a row's length may be: float16 moves it by 0.001 at most."""
+
+
+class Scorable(Protocol):
+    """A dataset that a classifier can be called with."""
+
+    def scored_by(self, classifier: "Classifier") -> Self:
+        """Give the dataset with a column of scores."""
+        ...
+
+
+D = TypeVar("D", bound=Scorable)
 
 
 @dataclass(frozen=True)
@@ -178,6 +189,10 @@ class Classifier(ABC):
                 f"{where}: images have {images.get('dim')} numbers, captions "
                 f"{texts.get('dim')}"
             )
+
+    def __call__(self, dataset: D) -> D:
+        """Give a dataset with the scores of its embeddings, computed when needed."""
+        return dataset.scored_by(self)
 
     def score(
         self, embeddings: np.ndarray, captions: np.ndarray | None = None
