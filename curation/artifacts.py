@@ -38,6 +38,10 @@ class Artifacts:
         """One column per classifier."""
         return f"scores/{self.encoder}/{shard}.parquet"
 
+    def compared(self, similarity_floor: float) -> str:
+        """Folder of what is known of which embeddings are similar."""
+        return f"compared/{self.encoder}/{similarity_floor:g}"
+
     def duplicates(self, shard: str) -> str:
         """The shard's removed copies, each with its survivor."""
         return f"duplicates/{self.recipe}/{shard}.parquet"

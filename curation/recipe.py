@@ -111,8 +111,12 @@ class DuplicateSettings(Settings):
 
     exact: bool = True
     """Samples whose image components have the same bytes."""
+    min_similarity: float | None = Field(default=None, gt=0, le=1)
+    """Cosine of two samples' embeddings from which they are copies, such as 0.95; higher
+    drops fewer. ``null`` compares no embeddings."""
     prefer: tuple[str, ...] = ("pixels desc", "key asc")
-    """What decides which copy stays: columns with ``asc`` or ``desc``, first one first."""
+    """What decides which copy stays: columns with ``asc`` or ``desc``, first one first.
+    With ``min_similarity`` also ``centroid_similarity`` and ``random``."""
 
 
 class FilteredSettings(Settings):

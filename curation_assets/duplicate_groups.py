@@ -7,18 +7,30 @@ whose duplicates it changes are recorded from here, as new versions of ``duplica
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 
 from curation.artifacts import Artifacts
-from curation.dedup.exact import find_exact_duplicates
-from curation.dedup.preference import parse_preferences
-from curation.dedup.resolve import Removals, duplicate_tables, join_edges, resolve
+from curation.dedup.duplicates import Rule, find_duplicates
+from curation.dedup.resolve import Removals, duplicate_tables
+from curation.dedup.upkeep import EmbeddedShards, compare_shards, similarity_floor
+from curation.errors import StaleError
 from curation.fingerprint import fingerprint
 from curation.selection import COLUMNS
 from curation.storage import Storage
-from curation.tables import DUPLICATES, EMBEDDINGS, SCORES, read_table, write_table
+from curation.tables import (
+    DUPLICATES,
+    EMBEDDING,
+    EMBEDDINGS,
+    SCORES,
+    embedding_matrix,
+    read_about,
+    read_table,
+    write_table,
+)
 from curation_assets.duplicates import described
 from curation_assets.global_asset import (
     MADE_OF,
@@ -82,12 +94,38 @@ def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Rem
     def read(ordinal: int, columns: Sequence[str]) -> pa.Table:
         return _read_columns(output, artifacts, shards[ordinal], columns)
 
-    if not settings.exact:
-        return resolve(join_edges([]))
-    preferences = parse_preferences(settings.prefer)
-    copies = find_exact_duplicates(range(len(shards)), read, preferences)
-    exact = (copies["removed"].to_numpy(), copies["survivor"].to_numpy())
-    return resolve(join_edges([]), exact=exact)
+    rule = Rule(settings.prefer, settings.exact, min_similarity=settings.min_similarity)
+    compared = None
+    if settings.min_similarity is not None:
+        folder = artifacts.compared(similarity_floor(settings.min_similarity))
+        embedded = _embedded(output, artifacts, shards)
+        compared = compare_shards(output, folder, embedded, settings.min_similarity)
+        if compared is None:
+            rule = replace(rule, min_similarity=None)
+    return find_duplicates(len(shards), read, rule, compared=compared)
+
+
+def _embedded(
+    output: Storage, artifacts: Artifacts, shards: Sequence[str]
+) -> EmbeddedShards:
+    """Say which vectors there are: embeddings' fingerprints are of all they are made of."""
+    abouts = {shard: read_about(output, artifacts.embeddings(shard)) for shard in shards}
+    encoders = {fingerprint(about["encoder"]) for about in abouts.values()}
+    if len(encoders) > 1:
+        raise StaleError(
+            "the shards were embedded by different encoders; materialize embeddings again"
+        )
+
+    def read(shard: str) -> np.ndarray:
+        table = read_table(output, artifacts.embeddings(shard), EMBEDDINGS, [EMBEDDING])
+        return embedding_matrix(table[EMBEDDING])[0]
+
+    return EmbeddedShards(
+        encoder="".join(encoders),
+        fingerprints={shard: about["fingerprint"] for shard, about in abouts.items()},
+        num_rows=sum(about["num_rows"] for about in abouts.values()),
+        read=read,
+    )
 
 
 def _tables(

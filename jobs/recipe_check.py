@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from curation.classifiers import make_classifiers
+from curation.dedup.duplicates import COMPUTED
 from curation.dedup.preference import parse_preferences
 from curation.errors import InputError, UnknownNameError
 from curation.filters import make_filter
@@ -31,10 +32,11 @@ def check_recipe(recipe: Recipe) -> None:
     make_classifiers(recipe.classifiers)
     columns = available_columns(recipe.classifiers)
     make_filter(recipe.filter).check(columns)
+    preferable = {*columns, *(COMPUTED if recipe.duplicates.min_similarity else ())}
     for preference in parse_preferences(recipe.duplicates.prefer):
-        if preference.column not in columns:
+        if preference.column not in preferable:
             name = preference.column
-            raise UnknownNameError.among("column in duplicates.prefer", name, columns)
+            raise UnknownNameError.among("column in duplicates.prefer", name, preferable)
     if _is_within(recipe.output, recipe.source):
         raise InputError(
             f"output: {recipe.output} is within the source {recipe.source}, so that what "

@@ -2,9 +2,16 @@
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
 
-from curation.tables import DUPLICATES, EMBEDDINGS, read_table
+from curation.tables import (
+    DUPLICATES,
+    EMBEDDING,
+    EMBEDDINGS,
+    embedding_matrix,
+    read_table,
+)
 from curation_assets.global_asset import recorded_made_of
 from jobs.curate import curate
 from jobs.instance import open_instance
@@ -70,3 +77,67 @@ def test_scores_and_derived_columns_can_decide(curated: Curated, column: str) ->
     curated.edit("machine:", f"duplicates: {{prefer: [{column} desc, key desc]}}\nmachine:")
     curate(curated.recipe, LineProgress(print))
     assert removed(curated)
+
+
+SIMILAR = 0.95
+
+
+def vectors_of(curated: Curated) -> dict[tuple[str, str], np.ndarray]:
+    found = {}
+    for shard in SHARDS:
+        path = curated.artifacts.embeddings(shard)
+        table = read_table(curated.output, path, EMBEDDINGS, ["key", EMBEDDING])
+        rows, valid = embedding_matrix(table[EMBEDDING])
+        for key, row, usable in zip(table["key"].to_pylist(), rows, valid, strict=True):
+            if usable:
+                found[shard, key] = row.astype(np.float32)
+    return found
+
+
+@pytest.fixture
+def similar(curated: Curated) -> Curated:
+    """Take samples with similar embeddings for copies."""
+    curated.edit("machine:", f"duplicates: {{min_similarity: {SIMILAR}}}\nmachine:")
+    curate(curated.recipe, LineProgress(print))
+    return curated
+
+
+def test_every_similar_sample_that_goes_has_a_kept_twin(similar: Curated) -> None:
+    vectors, gone = vectors_of(similar), removed(similar)
+    kinds = [
+        row
+        for shard in SHARDS
+        for row in read_table(
+            similar.output, similar.artifacts.duplicates(shard), DUPLICATES
+        ).to_pylist()
+    ]
+    assert {row["kind"] for row in kinds} == {"exact", "semantic"}
+    for sample, survivor in gone.items():
+        assert survivor not in gone
+        assert vectors[sample] @ vectors[survivor] >= SIMILAR - 2e-3
+    kept = [sample for sample in vectors if sample not in gone]
+    rows = np.stack([vectors[sample] for sample in kept])
+    cosines = rows @ rows.T - 2 * np.eye(len(rows))
+    assert cosines.max() < SIMILAR + 2e-3
+
+
+def test_shards_that_come_later_give_the_same_answer(similar: Curated) -> None:
+    expected = removed(similar)
+    tar = similar.source.root / "train" / "00002.tar"
+    for folder in ("compared", "duplicates"):
+        for file in similar.output.list_files(folder):
+            similar.output.delete(file.path)
+    tar.rename(tar.with_suffix(".away"))
+    curate(similar.recipe, LineProgress(print))
+    tar.with_suffix(".away").rename(tar)
+    curate(similar.recipe, LineProgress(print))
+    assert removed(similar) == expected
+
+
+def test_a_higher_threshold_compares_nothing_again(similar: Curated) -> None:
+    before = {f.path: f.version for f in similar.output.list_files("compared")}
+    number = len(removed(similar))
+    similar.edit(str(SIMILAR), "0.99")
+    curate(similar.recipe, LineProgress(print))
+    assert {f.path: f.version for f in similar.output.list_files("compared")} == before
+    assert len(removed(similar)) < number
