@@ -33,6 +33,26 @@ def prior_captions(folder, batch_size, count):
     return sum(len(images) for images, _ in loader)
 
 
+def decoder(folder, count, workers):
+    """DALLE2-pytorch's image-embedding loader, which gives every worker all samples."""
+    from dalle2_pytorch.dataloaders import create_image_embedding_dataloader
+    from torchvision.transforms import ToTensor
+
+    tars = sorted(map(str, (Path(folder) / "tars").iterdir()))
+    loader = create_image_embedding_dataloader(
+        tars,
+        workers,
+        32,
+        img_embeddings_url=f"{folder}/emb",
+        index_width=4,
+        shuffle_shards=False,
+        img_preproc=ToTensor(),
+    )
+    seen = sum(len(images) for images, _ in loader)
+    assert seen == count * workers
+    return count
+
+
 def embedding_reader(folder, batch_size, count):
     """embedding-reader by itself: one folder of vectors."""
     from embedding_reader import EmbeddingReader
@@ -69,6 +89,7 @@ def reorder_ours(folder, output, index_width):
 LOOPS = {
     "prior_embeddings": (prior_embeddings, "dalle2_pytorch.dataloaders"),
     "prior_captions": (prior_captions, "dalle2_pytorch.dataloaders"),
+    "decoder": (decoder, "dalle2_pytorch.dataloaders"),
     "embedding_reader": (embedding_reader, "embedding_reader"),
     "reorder_theirs": (reorder_theirs, "embedding_dataset_reordering.api"),
     "reorder_ours": (reorder_ours, "curation.exports.matching"),

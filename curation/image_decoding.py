@@ -114,8 +114,12 @@ def decodes(data: bytes) -> bool:
     return _decoded(data) is not None
 
 
-def decode_with_pillow(data: bytes) -> np.ndarray:
+def decode_with_pillow(data: bytes, max_pixels: int | None = None) -> np.ndarray:
     """Decode one image with Pillow alone: the reference.
+
+    Args:
+        data: The encoded image.
+        max_pixels: Width times height above which it is refused, by its header.
 
     Returns:
         As :func:`decode_image`.
@@ -124,6 +128,11 @@ def decode_with_pillow(data: bytes) -> np.ndarray:
         DataError: It can't be decoded; the message is Pillow's reason.
     """
     with _open(data) as image:
+        if max_pixels is not None and image.width * image.height > max_pixels:
+            raise DataError(
+                f"too many pixels: {image.width} x {image.height} is more than "
+                f"max_pixels={max_pixels}"
+            )
         try:
             with warnings.catch_warnings(action="ignore"):
                 if image.mode.startswith("I;16"):

@@ -8,6 +8,7 @@ whose duplicates it changes are recorded from here, as new versions of ``duplica
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
@@ -16,7 +17,6 @@ import pyarrow as pa
 from curation.artifacts import Artifacts
 from curation.dedup.duplicates import Rule, find_duplicates
 from curation.dedup.resolve import Removals, duplicate_tables
-from curation.dedup.upkeep import EmbeddedShards, compare_shards, similarity_floor
 from curation.errors import StaleError
 from curation.fingerprint import fingerprint
 from curation.selection import COLUMNS
@@ -46,6 +46,9 @@ from curation_assets.shard_asset import (
     partition_event,
     recorded_versions,
 )
+
+if TYPE_CHECKING:
+    from curation.dedup.upkeep import EmbeddedShards
 
 
 def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
@@ -97,6 +100,9 @@ def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Rem
     rule = Rule(settings.prefer, settings.exact, min_similarity=settings.min_similarity)
     compared = None
     if settings.min_similarity is not None:
+        # torch comes with it, which only those need who compare vectors
+        from curation.dedup.upkeep import compare_shards, similarity_floor
+
         folder = artifacts.compared(similarity_floor(settings.min_similarity))
         embedded = _embedded(output, artifacts, shards)
         compared = compare_shards(output, folder, embedded, settings.min_similarity)
@@ -107,8 +113,10 @@ def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Rem
 
 def _embedded(
     output: Storage, artifacts: Artifacts, shards: Sequence[str]
-) -> EmbeddedShards:
+) -> "EmbeddedShards":
     """Say which vectors there are: embeddings' fingerprints are of all they are made of."""
+    from curation.dedup.upkeep import EmbeddedShards
+
     abouts = {shard: read_about(output, artifacts.embeddings(shard)) for shard in shards}
     encoders = {fingerprint(about["encoder"]) for about in abouts.values()}
     if len(encoders) > 1:

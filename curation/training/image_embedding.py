@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from curation.errors import DataError, InputError, SampleError, TableError
-from curation.image_decoding import decode_with_pillow, read_pillow_header
+from curation.image_decoding import decode_with_pillow
 from curation.recipe import ImageSettings
 from curation.storage import S3Settings, open_storage
 from curation.training.indexed_shards import KEY, IndexedShards, index_shards
@@ -155,6 +155,8 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         self.handler = handler
         self.missing: Missing = missing
         self.decode = decode
+        self.max_pixels = ImageSettings().max_pixels
+        """Images with more are errors, found before they are decoded."""
         self.resampling = resample
         self.indexed = index_shards(open_shards(urls, s3), _wanted(self.extra_keys))
         self.reader = SampleBytes(self.indexed)
@@ -204,7 +206,7 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         for samples in self._chunks():
             images, *others = self.load(samples).columns
             if self.gives_pixels:
-                images = [scaled([image])[0] for image in images]
+                images = [scaled(torch.from_numpy(image[None]))[0] for image in images]
             yield from zip(images, *others, strict=True)
 
     @property
@@ -216,14 +218,13 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         """Read and decode samples as :meth:`load`, and put each column together.
 
         Returns:
-            A tensor, dict or list for each column; no columns if no sample is left.
+            A tensor, dict or list for each column; no columns if no sample is left. Pixels
+            are uint8 ``(B, height, width, 3)``: a quarter to send from a worker process.
         """
         loaded = self.load(samples)
         if not len(loaded.samples):
             return replace(loaded, columns=())
-        images, *others = loaded.columns
-        batch = scaled(images) if self.gives_pixels else stacked(images)
-        return replace(loaded, columns=(batch, *map(stacked, others)))
+        return replace(loaded, columns=tuple(map(stacked, loaded.columns)))
 
     def load(self, samples: np.ndarray) -> Loaded:
         """Read and decode samples.
@@ -301,7 +302,7 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         if self.decode is None:
             return data
         try:
-            pixels = decode_image(data)
+            pixels = decode_with_pillow(data, self.max_pixels)
         except DataError as error:
             raise self.bad_sample(sample, str(error)) from error
         if self.img_preproc is None:
@@ -419,28 +420,14 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         return order.batches(self.epoch)
 
 
-def decode_image(data: bytes) -> np.ndarray:
-    """Decode one image: ``(height, width, 3)`` uint8, RGB.
-
-    Raises:
-        DataError: It can't be decoded, or has too many pixels.
-    """
-    header = read_pillow_header(data)
-    most = ImageSettings().max_pixels
-    if header.width * header.height > most:
-        raise DataError(f"{header.width} x {header.height} are more than {most} pixels")
-    return decode_with_pillow(data)
-
-
-def scaled(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """Stack uint8 ``(height, width, 3)`` as float32 ``(B, 3, height, width)`` in [0, 1]."""
-    height, width, _ = images[0].shape
-    batch = torch.empty((len(images), 3, height, width))
-    for image, place in zip(images, batch, strict=True):
-        if image.shape != images[0].shape:
-            raise _unlike(images[0].shape, image.shape)
-        place.copy_(torch.from_numpy(image).permute(2, 0, 1))
-    return batch.div_(255)
+def scaled(images: torch.Tensor) -> torch.Tensor:
+    """Turn uint8 ``(B, height, width, 3)`` into float32 ``(B, 3, height, width)``, to 1."""
+    batch, height, width, colours = images.shape
+    # on a machine with a GPU, into memory that a GPU can fetch from
+    out = torch.empty((batch, colours, height, width), pin_memory=torch.cuda.is_available())
+    # by NumPy: torch takes up to eight times as long over it
+    np.divide(images.numpy().transpose(0, 3, 1, 2), np.float32(255), out=out.numpy())
+    return out
 
 
 def stacked(column: list[Any]) -> Any:
@@ -449,14 +436,15 @@ def stacked(column: list[Any]) -> Any:
     if isinstance(first, bool):
         return torch.tensor(column)
     if isinstance(first, dict) and all(isinstance(v, torch.Tensor) for v in first.values()):
-        return {name: torch.stack([value[name] for value in column]) for name in first}
+        return {name: stacked([value[name] for value in column]) for name in first}
     if not isinstance(first, np.ndarray | torch.Tensor):
         return column
-    tensors = [torch.as_tensor(value) for value in column]
-    for tensor in tensors:
-        if tensor.shape != tensors[0].shape:
-            raise _unlike(tensors[0].shape, tensor.shape)
-    return torch.stack(tensors)
+    arrays = [np.asarray(value) for value in column]
+    for array in arrays:
+        if array.shape != arrays[0].shape:
+            raise _unlike(arrays[0].shape, array.shape)
+    # by NumPy: where other programs want the cores, torch's threads wait for each other
+    return torch.from_numpy(np.stack(arrays))
 
 
 def each_tensor(change: Callable[[torch.Tensor], torch.Tensor], column: Any) -> Any:

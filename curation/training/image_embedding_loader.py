@@ -21,6 +21,7 @@ from curation.training.image_embedding import (
     Loaded,
     Missing,
     each_tensor,
+    scaled,
 )
 from curation.training.sample_order import SampleOrder
 
@@ -204,7 +205,7 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
             self.num_missing += loaded.num_missing
             self.num_bad += loaded.num_bad
             if loaded.columns:
-                yield loaded.columns
+                yield self._finished(loaded.columns)
         self._position = None
         self.epoch += 1
         if self.num_missing or self.num_bad:
@@ -214,6 +215,10 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
                 self.num_missing,
                 self.num_bad,
             )
+
+    def _finished(self, columns: tuple[Any, ...]) -> tuple[Any, ...]:
+        images, *others = columns
+        return (scaled(images), *others) if self.dataset.gives_pixels else columns
 
     def state_dict(self) -> dict[str, Any]:
         """Give what :meth:`load_state_dict` needs to go on after the last batch given.

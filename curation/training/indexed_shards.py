@@ -62,7 +62,7 @@ class IndexedShards:
         """``(shards + 1,)`` int64: number of the first sample of each shard, and N."""
         return np.cumsum([0, *self.counts])
 
-    @property
+    @cached_property
     def is_local(self) -> bool:
         """Whether any sample can be read as soon as any other."""
         return all(shard.storage.local_path(shard.path) for shard in self.shards)

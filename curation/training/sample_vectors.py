@@ -226,19 +226,18 @@ class TarVectors(SampleVectors):
         self.places = places
         self.reader = reader
         first = np.flatnonzero(places.starts >= 0)[:1]
-        self.dim = len(self._vectors(first)[0])
+        (data,) = reader.read(first, places)
+        vector = parse_npy(data, indexed.name(int(first[0]))).reshape(-1)
+        self.dim, self._dtype = len(vector), vector.dtype
+        # nearly all files begin as the first does, and parsing that again takes longest
+        self._head, self._size = data[: len(data) - vector.nbytes], len(data)
 
     def read(self, samples: np.ndarray) -> np.ndarray:
         found = np.zeros((len(samples), self.dim), np.float32)
         here = np.flatnonzero(self.places.starts[samples] >= 0)
-        vectors = self._vectors(samples[here])
-        for place, vector in zip(here.tolist(), vectors, strict=True):
-            if len(vector) != self.dim:
-                raise TableError(
-                    f"{self.indexed.name(int(samples[place]))}: its .npy has "
-                    f"{len(vector)} numbers, the first one has {self.dim}"
-                )
-            found[place] = vector
+        files = self.reader.read(samples[here], self.places)
+        for place, data in zip(here.tolist(), files, strict=True):
+            found[place] = self._vector(data, int(samples[place]))
         return found
 
     def present(self) -> np.ndarray:
@@ -248,12 +247,16 @@ class TarVectors(SampleVectors):
     def where(self, sample: int) -> str:
         return "its .npy in the tar is missing or all zeros"
 
-    def _vectors(self, samples: np.ndarray) -> list[np.ndarray]:
-        files = self.reader.read(samples, self.places)
-        return [
-            parse_npy(data, self.indexed.name(sample)).reshape(-1)
-            for data, sample in zip(files, samples.tolist(), strict=True)
-        ]
+    def _vector(self, data: bytes, sample: int) -> np.ndarray:
+        if len(data) == self._size and data.startswith(self._head):
+            return np.frombuffer(data, self._dtype, offset=len(self._head))
+        vector = parse_npy(data, self.indexed.name(sample)).reshape(-1)
+        if len(vector) != self.dim:
+            raise TableError(
+                f"{self.indexed.name(sample)}: its .npy has {len(vector)} numbers, the "
+                f"first one has {self.dim}"
+            )
+        return vector
 
 
 class TableVectors(_ByShard):

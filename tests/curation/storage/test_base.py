@@ -1,6 +1,7 @@
-"""Parts are read in order, in few reads, and some ahead of their use."""
+"""What all storages share: reading parts in order and ahead, connections of threads."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -9,7 +10,13 @@ from hypothesis import strategies as st
 
 from curation.errors import InputError
 from curation.storage import ByteRange, MemoryStorage, Part
-from curation.storage.base import BLOCKS_AHEAD, COPY_GAP, part_blocks, run_ahead
+from curation.storage.base import (
+    BLOCKS_AHEAD,
+    COPY_GAP,
+    once_per_process,
+    part_blocks,
+    run_ahead,
+)
 
 DATA = bytes(range(251)) * 200
 
@@ -75,3 +82,21 @@ def test_results_come_in_order_and_no_more_calls_run_than_allowed() -> None:
     assert next(results) == 0
     assert len(started) <= BLOCKS_AHEAD + 1
     assert list(results) == list(range(1, 50))
+
+
+class Owner:
+    """Something with connections."""
+
+
+def test_threads_that_come_together_get_the_same_connection() -> None:
+    owner, together = Owner(), threading.Barrier(8)
+
+    def connect() -> object:
+        together.wait()  # all of them are making one at the same time
+        return object()
+
+    def ask(_: int) -> object:
+        return once_per_process(owner, "_connection", connect)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(map(id, threads.map(ask, range(8))))) == 1

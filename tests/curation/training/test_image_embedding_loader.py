@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from curation.errors import InputError, SampleError, ShardError, StaleError
+from curation.image_decoding import decode_with_pillow
 from curation.storage import LocalStorage
 from curation.testing.image_embedding_folders import (
     DIM,
@@ -28,7 +29,6 @@ from curation.testing.image_embedding_folders import (
     save_tars,
 )
 from curation.training import create_image_embedding_dataloader
-from curation.training.image_embedding import decode_image
 from curation.training.image_embedding_loader import ImageEmbeddingLoader
 
 EVERY = list(range(SHARDS * PER_SHARD))
@@ -100,7 +100,7 @@ def test_the_current_call_gives_a_dict_and_extras(data: Path) -> None:
 def test_images_belong_to_their_embeddings(data: Path, shuffle_num: int | None) -> None:
     for images, emb in make(data, 2, shuffle_num=shuffle_num):
         for image, number in zip(images, emb[:, 0].int().tolist(), strict=True):
-            pixels = torch.from_numpy(decode_image(picture(number))).permute(2, 0, 1)
+            pixels = torch.from_numpy(decode_with_pillow(picture(number))).permute(2, 0, 1)
             assert torch.equal(image, pixels / 255)
 
 
@@ -310,7 +310,9 @@ def test_dali_decodes_batches(tmp_path: Path) -> None:
         assert images.shape[1:] == (3, 16, 16)
         for image, number, key in zip(images, emb[:, 0].int().tolist(), keys, strict=True):
             assert key == f"{number // PER_SHARD:04d}{number % PER_SHARD:03d}"
-            middle = decode_image(picture(number))[:, 4:20]  # of 24: nothing is resized
+            middle = decode_with_pillow(picture(number))[
+                :, 4:20
+            ]  # of 24: nothing is resized
             expected = torch.from_numpy(middle).permute(2, 0, 1) / 255
             torch.testing.assert_close(image, expected, rtol=0, atol=0.02)
             seen.append(number)

@@ -1,0 +1,222 @@
+"""How fast are a decoder's batches, beside webdataset's pipeline and DALLE2-pytorch's?
+
+Shards of 1000 JPEGs of 256 x 256 pixels with captions and embeddings (``.npy``).
+
+* Decoded, by 2 workers, in batches of 32 float images with embeddings. The floor decodes
+  the same bytes from memory by as many workers and makes nothing of the pixels;
+  ``uint8`` leaves it to the training step to make floats of them.
+* As stored, in this process: image, caption and embedding of every sample. The floor
+  reads the tars from one end to the other.
+
+    python benchmarks/image_embedding_loader.py [--shards 10] [--quick]
+        [--peer-python PYTHON]
+
+The peer's Python is one where ``pip install dalle2-pytorch "setuptools<81"`` was done;
+its loader shows every sample once per worker, so its rate is of distinct samples. Bars:
+3 times DALLE2-pytorch, 0.9 times decoding alone; 5 times webdataset as stored, and half
+of reading alone. Rates of wall time mean something on a quiet machine only; CPU time per
+sample is given beside them.
+"""
+
+import argparse
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import webdataset
+from paired import Measured, Peer, measure, print_rates, print_ratio, take_turns
+from photographs import read_photographs
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from curation.image_decoding import decode_with_pillow
+from curation.testing.image_shards import make_tar
+from curation.training import create_image_embedding_dataloader
+
+DIM = 512
+WORKERS = 2
+BATCH = 32
+PER_SHARD = 1000
+ROUNDS = 5
+
+
+def square_jpegs() -> Iterator[bytes]:
+    """Cut photographs to 256 x 256 pixels, over and over."""
+    stored = []
+    for data in read_photographs(None)[:PER_SHARD]:
+        picture = Image.open(io.BytesIO(data)).convert("RGB")
+        side = min(picture.size)
+        box = ((picture.width - side) // 2, (picture.height - side) // 2)
+        square = picture.crop((*box, box[0] + side, box[1] + side)).resize((256, 256))
+        buffer = io.BytesIO()
+        square.save(buffer, "JPEG", quality=95)
+        stored.append(buffer.getvalue())
+    return cycle(stored)
+
+
+def make_shards(folder: Path, num_shards: int, per_shard: int) -> list[bytes]:
+    """Write tars with ``.npy`` inside, and the vectors as a folder too; give the images."""
+    rng = np.random.default_rng(0)
+    images = square_jpegs()
+    made: list[bytes] = []
+    (folder / "tars").mkdir()
+    (folder / "emb").mkdir()
+    for shard in range(num_shards):
+        vectors = rng.standard_normal((per_shard, DIM)).astype(np.float16)
+        np.save(folder / "emb" / f"img_emb_{shard:05d}.npy", vectors)
+        members = []
+        for row, data in enumerate(islice(images, per_shard)):
+            key = f"{shard:05d}{row:04d}"
+            stored = io.BytesIO()
+            np.save(stored, vectors[row])
+            members += [(f"{key}.jpg", data), (f"{key}.npy", stored.getvalue())]
+            members += [(f"{key}.txt", f"a caption of {key}".encode())]
+            made.append(data)
+        (folder / "tars" / f"{shard:05d}.tar").write_bytes(make_tar(members))
+    return made
+
+
+def ours_decoded(
+    folder: Path, shuffle_num: int | None = None, img_preproc: Any = None
+) -> int:
+    """Read and decode an epoch."""
+    loader = create_image_embedding_dataloader(
+        str(folder / "tars"),
+        WORKERS,
+        BATCH,
+        shuffle_num=shuffle_num,
+        img_preproc=img_preproc,
+    )
+    return sum(len(images) for images, _ in loader)
+
+
+def webdatasets_decoded(folder: Path) -> int:
+    """Do the same with webdataset's own pipeline, split by worker."""
+    urls = sorted(map(str, (folder / "tars").iterdir()))
+    samples = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False)
+    pairs = samples.decode("torchrgb").to_tuple("jpg", "npy")
+    loader = DataLoader(pairs, batch_size=BATCH, num_workers=WORKERS)
+    return sum(len(images) for images, _ in loader)
+
+
+class DecodeOnly(Dataset[int]):
+    """Images in memory, decoded and forgotten."""
+
+    def __init__(self, images: list[bytes]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> int:
+        return int(decode_with_pillow(self.images[index]).shape[2] == 3)
+
+
+def decoded_alone(images: list[bytes]) -> int:
+    """Decode by as many workers."""
+    loader = DataLoader(DecodeOnly(images), batch_size=BATCH, num_workers=WORKERS)
+    return sum(int(batch.sum()) for batch in loader)
+
+
+def ours_stored(folder: Path, shuffle_num: int | None) -> int:
+    """Read an epoch without decoding."""
+    loader = create_image_embedding_dataloader(
+        str(folder / "tars"), 0, BATCH, decode=None, shuffle_num=shuffle_num
+    )
+    return _count(loader)
+
+
+def ours_stored_with_captions(folder: Path) -> int:
+    """Read an epoch without decoding, captions too."""
+    loader = create_image_embedding_dataloader(
+        str(folder / "tars"), 0, BATCH, decode=None, extra_keys=["txt"]
+    )
+    return _count(loader)
+
+
+def _count(loader: Any) -> int:
+    return sum(len(batch[0]) for batch in loader)
+
+
+def webdatasets_stored(folder: Path) -> int:
+    """Read an epoch by webdataset, without decoding."""
+    urls = sorted(map(str, (folder / "tars").iterdir()))
+    samples = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False)
+    return sum(1 for sample in samples if sample["jpg"])
+
+
+def plain_read(folder: Path, count: int) -> int:
+    """Read the tars."""
+    for path in sorted((folder / "tars").iterdir()):
+        with open(path, "rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+    return count
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shards", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="2 shards, 3 rounds")
+    parser.add_argument("--peer-python", help="a Python with dalle2-pytorch")
+    arguments = parser.parse_args()
+    shards, rounds = (2, 3) if arguments.quick else (arguments.shards, ROUNDS)
+    peer = Peer(arguments.peer_python) if arguments.peer_python else None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        images = make_shards(folder, shards, PER_SHARD)
+        show_decoded(folder, images, rounds, peer)
+        show_stored(folder, len(images), rounds)
+    if peer:
+        peer.close()
+
+
+def show_decoded(folder: Path, images: list[bytes], rounds: int, peer: Peer | None) -> None:
+    """Compare loops that decode."""
+    loops: dict[str, Callable[[], Measured]] = {
+        "ours": lambda: measure(partial(ours_decoded, folder)),
+        "ours, uint8": lambda: measure(
+            partial(ours_decoded, folder, img_preproc=np.asarray)
+        ),
+        "ours, all samples mixed": lambda: measure(partial(ours_decoded, folder, 1000)),
+        "webdataset": lambda: measure(partial(webdatasets_decoded, folder)),
+        "decoding alone": lambda: measure(partial(decoded_alone, images)),
+    }
+    if peer:
+        loops["DALLE2-pytorch"] = lambda: peer.measure(
+            "decoder", folder=str(folder), count=len(images), workers=WORKERS
+        )
+    found = take_turns(loops, rounds)
+    print_rates(f"decoded by {WORKERS} workers, batches of {BATCH}", found)
+    print_ratio(found, "ours", "webdataset")
+    print_ratio(found, "ours", "decoding alone", 0.9)
+    print_ratio(found, "ours, uint8", "decoding alone", 0.9)
+    print_ratio(found, "ours, all samples mixed", "ours")
+    if peer:
+        print_ratio(found, "ours", "DALLE2-pytorch", 3)
+
+
+def show_stored(folder: Path, count: int, rounds: int) -> None:
+    """Compare loops that only read."""
+    loops: dict[str, Callable[[], Measured]] = {
+        "ours": lambda: measure(partial(ours_stored, folder, None)),
+        "ours, with captions": lambda: measure(partial(ours_stored_with_captions, folder)),
+        "ours, all samples mixed": lambda: measure(partial(ours_stored, folder, 1000)),
+        "webdataset": lambda: measure(partial(webdatasets_stored, folder)),
+        "reading alone": lambda: measure(partial(plain_read, folder, count)),
+    }
+    found = take_turns(loops, rounds)
+    print_rates("as stored, in one process", found)
+    print_ratio(found, "ours", "webdataset", 5)
+    print_ratio(found, "ours, with captions", "webdataset", 5)
+    print_ratio(found, "ours", "reading alone", 0.5)
+
+
+if __name__ == "__main__":
+    main()
