@@ -30,6 +30,10 @@ class Artifacts:
         """Vectors, image facts, captions and the quarantine's reasons."""
         return f"embeddings/{self.encoder}/{shard}.parquet"
 
+    def caption_embeddings(self, shard: str) -> str:
+        """Vectors of the captions."""
+        return f"caption_embeddings/{self.encoder}/{shard}.parquet"
+
     def scores(self, shard: str) -> str:
         """One column per classifier."""
         return f"scores/{self.encoder}/{shard}.parquet"
@@ -37,6 +41,11 @@ class Artifacts:
     def duplicates(self, shard: str) -> str:
         """The shard's removed copies, each with its survivor."""
         return f"duplicates/{self.recipe}/{shard}.parquet"
+
+    @property
+    def filter_cuts(self) -> str:
+        """What the filter's fractions and percentiles come to, as JSON."""
+        return f"selection/{self.recipe}.json"
 
     def selection(self, shard: str) -> str:
         """Kept or not, and why not."""
@@ -47,6 +56,7 @@ class Artifacts:
         paths: dict[str, tuple[Callable[[str], str], ...]] = {
             "shard_index": (self.index, self.catalog),
             "embeddings": (self.embeddings,),
+            "caption_embeddings": (self.caption_embeddings,),
             "scores": (self.scores,),
             "duplicates": (self.duplicates,),
             "selection": (self.selection,),

@@ -7,7 +7,7 @@ Nothing is ever unpickled: ``.pth`` files are read with ``weights_only=True``.
 
 import hashlib
 import importlib.metadata
-import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,21 +58,11 @@ def read_weights(file: Path) -> dict[str, "torch.Tensor"]:
     Raises:
         DataError: The file holds none, or holds more than tensors.
     """
-    import torch
-
     try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise DataError(
-            f"{file}: not a file of weights that can be read: {error}"
-        ) from error
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
+        content = _parsed(file)
+    except OSError:
+        raise
+    except Exception as error:  # of damaged bytes, torch's reader raises nearly anything
         raise DataError(
             f"{file}: not a file of weights that can be read: {error}"
         ) from error
@@ -126,6 +116,18 @@ def state_sha256(weights: StateDict) -> str:
         digest.update(f"{name} {tensor.dtype} {_shape(tensor)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _parsed(file: Path) -> object:
+    import torch
+
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickles that torch did not write itself
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _packaged(name: str) -> Path:

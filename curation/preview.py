@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from curation.errors import InputError
 from curation.filters.expression import Filter
-from curation.filters.syntax import is_written, shown, written_value
+from curation.filters.syntax import is_written, kind_of, shown, written_value
 from curation.selection import conjunct_values, judged_schema
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ def compare_selections(before: pa.Table, after: pa.Table) -> pa.Table:
     import polars as pl
 
     first, second = _frame(before), _frame(after)
-    if set(first["key"]) != set(second["key"]):
-        raise InputError("the two selections are of different samples; make both again")
     both = first.join(second, on=["key", "nth"], suffix="_after", maintain_order="left")
+    if not len(first) == len(second) == len(both):
+        raise InputError("the two selections are of different samples; make both again")
     changed = both.filter(pl.col("kept") != pl.col("kept_after")).select(
         "key",
         change=pl.when(pl.col("kept")).then(pl.lit("removed")).otherwise(pl.lit("added")),
@@ -228,4 +228,7 @@ def _threshold(number: int, node: ast.expr) -> Threshold | None:
         return None
     if is_written(left):
         left, right, operator = right, left, _MIRRORED[operator]
-    return Threshold(number, shown(left), operator, float(written_value(right)))
+    value = written_value(right)
+    if kind_of(value) != "number":
+        return None  # no filter that fits its columns orders anything else
+    return Threshold(number, shown(left), operator, float(value))

@@ -6,7 +6,7 @@ file. How a probe scores belongs in ``classifiers/linear_probe.py``.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from curation.classifiers.linear_probe import FORMAT, METADATA_KEY
-from curation.errors import InputError
+from curation.errors import InputError, TableError
 from curation.fingerprint import Json
 from curation.storage import LocalStorage
-from curation.tables import EMBEDDING, embedding_matrix
+from curation.tables import EMBEDDING, embedding_matrix, table_about
 
 if TYPE_CHECKING:
-    import polars as pl
     from sklearn.linear_model import LogisticRegression
 
 log = logging.getLogger(__name__)
@@ -42,6 +41,12 @@ class ProbeSettings:
     seed: int = 0
     """Decides the folds."""
 
+    def __post_init__(self) -> None:
+        if not self.strengths or min(self.strengths) <= 0:
+            raise InputError(f"strengths must be numbers above 0; found {self.strengths}")
+        if self.folds < 2:
+            raise InputError(f"folds must be 2 or more; found {self.folds}")
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -54,7 +59,8 @@ class Examples:
     names: tuple[tuple[str, str], ...]
     """Shard and key of each row."""
     num_without_vector: int
-    """Labelled samples that could not be used, because they were quarantined."""
+    """Labelled samples that could not be used: their vector is missing, zero or not
+    finite."""
 
 
 @dataclass(frozen=True)
@@ -79,32 +85,33 @@ def find_examples(tables: Mapping[str, pa.Table], labels: Labels) -> Examples:
     """Find the embeddings of labelled samples, by shard and key.
 
     Args:
-        tables: ``key``, ``error`` and ``image_embedding`` of the embeddings tables.
+        tables: ``key`` and ``image_embedding`` of the embeddings tables, by shard.
         labels: What people said of some of their samples.
 
     Raises:
-        InputError: A labelled shard or key is not there.
+        InputError: A labelled shard or key is not there, or there is no label at all.
+        TableError: Two of the tables were made by different encoders.
     """
+    _check_shards(tables, labels)
     vectors, truths, names, without = [], [], [], 0
     for shard, by_key in sorted(labels.items()):
-        if shard not in tables:
-            raise InputError(f"labels name shard {shard!r}, which has no embeddings")
-        rows, valid = embedding_matrix(tables[shard][EMBEDDING])
+        rows, _ = embedding_matrix(tables[shard][EMBEDDING])
         place: dict[str, int] = {}
         for row, key in enumerate(tables[shard]["key"].to_pylist()):
             place.setdefault(key, row)
         for key, truth in sorted(by_key.items()):
             if key not in place:
                 raise InputError(f"labels name {key!r}, which shard {shard!r} has not")
-            if not valid[place[key]]:
+            row = rows[place[key]]
+            if not (np.isfinite(row).all() and row.any()):
                 without += 1
                 continue
-            vectors.append(rows[place[key]])
+            vectors.append(row)
             truths.append(truth)
             names.append((shard, key))
     if without:
         log.warning("%d labelled samples have no vector and are left out", without)
-    matrix = np.array(vectors, np.float32).reshape(len(names), -1)
+    matrix = np.array(vectors, np.float32).reshape(len(names), rows.shape[1])
     return Examples(matrix, np.array(truths, bool), tuple(names), without)
 
 
@@ -133,17 +140,13 @@ def train_probe(
     Source: Platt, Probabilistic outputs for support vector machines (1999); Alain and
     Bengio, Understanding intermediate layers using linear classifier probes (2016).
     """
-    from sklearn.linear_model import LogisticRegression
-
     settings = settings or ProbeSettings()
     x, y = examples.vectors, examples.labels
     _check_enough(y, settings)
     held_out = {c: _held_out_logits(x, y, c, settings) for c in settings.strengths}
     strength = min(held_out, key=lambda c: _log_loss(held_out[c], y))
     logits = held_out[strength]
-    scaling = LogisticRegression(C=1e6, class_weight="balanced")
-    scaling.fit(logits[:, None], y)
-    slope, offset = float(scaling.coef_[0, 0]), float(scaling.intercept_[0])
+    slope, offset = _scaling(logits, y)
     model = _model(strength).fit(x, y)
     return Probe(
         weight=(slope * model.coef_[0]).astype(np.float32),
@@ -183,24 +186,16 @@ def read_labels(path: str | Path) -> Labels:
     A label is true or false, 1 or 0, in any case.
 
     Raises:
-        InputError: There is no such file, a column is missing, a label is no label, or
-            a sample has two.
+        InputError: There is no such file or it can't be read, a column is missing, a
+            label is no label, or a sample has two.
     """
-    import polars as pl
-
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file}: there is no such file of labels")
-    read = pl.read_parquet if file.suffix == ".parquet" else _read_csv
-    frame = read(file)
-    missing = {"shard", "key", "label"} - set(frame.columns)
-    if missing:
-        raise InputError(
-            f"{file}: expected columns shard, key and label; found "
-            f"{', '.join(frame.columns)}"
-        )
     labels: dict[str, dict[str, bool]] = {}
-    for shard, key, label in frame.select("shard", "key", "label").iter_rows():
+    for shard, key, label in _label_rows(file):
+        if shard is None or key is None:
+            raise InputError(f"{file}: a row names no sample: shard {shard}, key {key}")
         truth = _TRUTHS.get(str(label).lower())
         if truth is None:
             raise InputError(f"{file}: {shard}, {key}: {label!r} is no label; use 1 or 0")
@@ -212,10 +207,44 @@ def read_labels(path: str | Path) -> Labels:
 _TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
-def _read_csv(file: Path) -> "pl.DataFrame":
+def _label_rows(file: Path) -> Iterator[tuple[str, str, object]]:
     import polars as pl
 
-    return pl.read_csv(file, infer_schema=False)  # keys such as 000001 are texts
+    try:
+        if file.suffix == ".parquet":
+            frame = pl.read_parquet(file)
+        else:  # keys such as 000001 are texts
+            frame = pl.read_csv(file, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{file}: labels that can't be read: {error}") from error
+    missing = {"shard", "key", "label"} - set(frame.columns)
+    if missing:
+        found = ", ".join(frame.columns)
+        raise InputError(f"{file}: expected columns shard, key and label; found {found}")
+    names = pl.col("shard", "key").cast(pl.String)
+    yield from frame.select(names, "label").iter_rows()
+
+
+def _check_shards(tables: Mapping[str, pa.Table], labels: Labels) -> None:
+    """Refuse labels of unknown shards, and shards of different encoders."""
+    if not labels:
+        raise InputError("there are no labels; a probe is trained on labelled samples")
+    for shard in labels:
+        if shard not in tables:
+            raise InputError(f"labels name shard {shard!r}, which has no embeddings")
+    first, *others = labels
+    for shard in others:
+        found, wanted = _origin(tables[shard]), _origin(tables[first])
+        if found != wanted:
+            raise TableError(
+                f"shards {first!r} and {shard!r} were embedded by different encoders, "
+                f"{wanted} and {found}; embed both with one"
+            )
+
+
+def _origin(table: pa.Table) -> str:
+    """Say what a table's vectors are: of which encoder, if it knows, and how wide."""
+    return f"{table_about(table).get('encoder')}, {table[EMBEDDING].type}"
 
 
 def _check_enough(labels: np.ndarray, settings: ProbeSettings) -> None:
@@ -246,6 +275,24 @@ def _held_out_logits(
     for seen, unseen in folds.split(x, y):
         logits[unseen] = _model(strength).fit(x[seen], y[seen]).decision_function(x[unseen])
     return logits
+
+
+def _scaling(logits: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Find slope and offset that turn logits into logits of calibrated probabilities.
+
+    As Platt, targets are not quite 0 and 1: each example counts a little as one of the
+    other class, or perfectly separated examples would have infinite slope.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    targets = np.where(y, 1 - 1 / (y.sum() + 2), 1 / ((~y).sum() + 2))
+    weights = _balanced_weights(y)
+    scaling = LogisticRegression(C=1e6).fit(
+        np.concatenate([logits, logits])[:, None],
+        np.repeat([True, False], len(y)),
+        np.concatenate([weights * targets, weights * (1 - targets)]),
+    )
+    return float(scaling.coef_[0, 0]), float(scaling.intercept_[0])
 
 
 def _balanced_weights(y: np.ndarray) -> np.ndarray:

@@ -11,7 +11,9 @@ import logging
 import os
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 
 from curation.errors import DataError, NotFoundError, StorageError
 from curation.fingerprint import file_sha256
@@ -109,7 +111,12 @@ def _fetched(published: PublishedFile, file: Path) -> bytes:
     try:
         with urllib.request.urlopen(published.url, timeout=TIMEOUT_SECONDS) as answer:
             data: bytes = answer.read(MAX_BYTES + 1)
-    except OSError as error:
+            missing = answer.length or 0  # of what the server said it would send
+        if missing and len(data) <= MAX_BYTES:
+            raise HTTPException(f"it broke off {missing:,} bytes before its end")
+    except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it is the answer too, and holds the connection
         raise StorageError(
             f"{published.url} can't be fetched ({error}). {_by_hand(published, file)}"
         ) from error

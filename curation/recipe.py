@@ -170,6 +170,8 @@ class Recipe(Settings):
     """Which samples are kept: an expression over columns, see the README."""
     filtered: FilteredSettings = FilteredSettings()
     machine: MachineSettings = MachineSettings()
+    nightly_cron: str = "0 2 * * *"
+    """When the schedule ``nightly_curation`` brings everything up to date, if it is on."""
 
 
 def load_recipe(path: str | Path) -> Recipe:

@@ -5,7 +5,7 @@ is decoded, re-encoded or renamed. Where the new members lie follows by arithmet
 new shard's index needs no second look at it.
 """
 
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from curation.errors import TableError
 from curation.index import ShardIndex
-from curation.storage.base import ByteRange, Part, Storage, StoredFile
+from curation.storage.base import ByteRange, Storage, StoredFile
 from curation.tables import EMBEDDING
 from curation.tar import check_unchanged
 from curation.tar_header import ZERO_BLOCK
@@ -53,7 +53,10 @@ def reshard(
     starts, ends = _column(rows, "header_start"), _column(rows, "end")
     headers = np.array(index.global_headers, np.int64).reshape(-1, 2)
     ranges = _merged(np.append(headers[:, 0], starts), np.append(headers[:, 1], ends))
-    output.write_parts(path, _parts(source, index.file, ranges))
+    parts = [ByteRange(source, index.file.path, *place) for place in ranges.tolist()]
+    # the last word before the file appears: were all these bytes those that were indexed?
+    unchanged = partial(check_unchanged, source, index.file)
+    output.write_parts(path, [*parts, END_OF_ARCHIVE], unchanged)
     return _moved(rows, headers, output.stat(path))
 
 
@@ -119,14 +122,6 @@ def _merged(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     first = np.append(True, starts[1:] != stops[:-1])[: len(starts)]
     last = np.append(first[1:], True)[: len(starts)]
     return np.stack([starts[first], stops[last]], axis=1)
-
-
-def _parts(source: Storage, shard: StoredFile, ranges: np.ndarray) -> Iterator[Part]:
-    for start, stop in ranges.tolist():
-        yield ByteRange(source, shard.path, start, stop)
-    yield END_OF_ARCHIVE
-    # the last word before the file appears: were all these bytes those that were indexed?
-    check_unchanged(source, shard)
 
 
 def _moved(rows: pa.Table, headers: np.ndarray, file: StoredFile) -> ShardIndex:

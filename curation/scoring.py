@@ -50,7 +50,8 @@ def score_embeddings(
         A table of :data:`curation.tables.SCORES`: ``key`` and one float32 column per
         classifier, rows as in ``embeddings``. :func:`curation.tables.table_about` gives
         what is to be remembered with it: ``encoder``, ``classifiers`` with what each is,
-        and ``unscored``, the number of rows without scores by reason.
+        and ``unscored``, the number of rows without scores by reason; one without a
+        usable caption lacks only the scores that need it.
 
     Raises:
         InputError: A classifier was made for another encoder, or rows are not of unit
@@ -69,7 +70,7 @@ def score_embeddings(
         for name, scores in zip(classifiers, found, strict=True)
     }
     unscored = _unscored(vectors, valid, found)
-    if unscored["not finite"] or unscored["zero vector"]:
+    if unscored["zero vector"] or unscored["not finite"]:
         log.warning("rows without scores: %s", unscored)
     table = pa.table({"key": embeddings["key"]} | columns)
     return with_about(table, unscored=unscored, **scores_about(classifiers, encoder))
@@ -156,9 +157,10 @@ def _unscored(
     for scores in found:
         without |= np.isnan(scores)
     suspects = vectors[without & valid]
-    finite = np.isfinite(suspects).all(axis=1)
+    finite, zero = np.isfinite(suspects).all(axis=1), ~suspects.any(axis=1)
     return {
         "no vector": int((~valid).sum()),
-        "zero vector": int((~suspects.any(axis=1)).sum()),
+        "zero vector": int(zero.sum()),
         "not finite": int((~finite).sum()),
+        "no caption": int((finite & ~zero).sum()),
     }

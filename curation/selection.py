@@ -12,6 +12,7 @@ expression is read belongs in ``filters/``; what another threshold would keep, i
 import keyword
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -418,6 +419,7 @@ def _cut_value(name: str, share: float, values: "np.ndarray") -> float | None:
         return None
     if name == "percentile":
         return float(np.percentile(values, share))
-    place = math.ceil(share * len(values))  # from 1
+    # 0.55 of 100 is 55, which floats would make 55.00000000000001 and so 56
+    place = math.ceil(Fraction(repr(share)) * len(values))  # from 1
     place = len(values) - place if name == "top_fraction" else place - 1
     return float(np.partition(values, place)[place])

@@ -2,14 +2,19 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from curation.embedders.base import Embedder
 from curation.embedding import embed_samples
+from curation.errors import StaleError
 from curation.image_loaders.base import ImageLoader
-from curation.index import read_catalog
+from curation.index import ShardIndex, read_catalog
 from curation.recipe import ImageSettings
 from curation.samples import read_samples
 from curation.storage.base import Storage
-from curation.tables import EMBEDDINGS, write_table
+from curation.tables import EMBEDDINGS, read_about, read_table, write_table
 from curation.tar import check_unchanged
 
 TEXT_EXTENSIONS = ("txt", "json")
@@ -57,3 +62,63 @@ def embed_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> in
     )
     num_rows: int = table.num_rows
     return num_rows
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What trying the quarantined samples of a shard again came to."""
+
+    num_tried: int
+    num_recovered: int
+    """Those that have a vector now; the table holds them, the others are as they were."""
+
+
+def retry_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> Retried:
+    """Embed again those samples of a shard that have an image and no vector.
+
+    The table is written anew if any has one now, under the fingerprint that it had: it is
+    what it would have been, had nothing gone wrong.
+
+    Raises:
+        StaleError: The tar was replaced, or the table is of another encoder.
+        NotFoundError: The tar, the catalog or the table is gone.
+    """
+    table = read_table(task.output, task.path, EMBEDDINGS)
+    about = read_about(task.output, task.path)
+    if about["encoder"] != embedder.encoder():
+        raise StaleError(
+            f"{task.output.url}/{task.path}: embedded by another encoder than the "
+            "recipe's; run `curate run` first"
+        )
+    failed = pc.and_(pc.is_valid(table["error"]), pc.is_valid(table["image_extension"]))
+    index = _only(read_catalog(task.output, task.catalog), table["key"].filter(failed))
+    check_unchanged(task.source, index.file)
+    wanted = (*task.images.extensions, *TEXT_EXTENSIONS)
+    samples = read_samples(task.source, index.file.path, index, wanted)
+    again = embed_samples(samples, loader, embedder, task.images)
+    good = again.filter(again["error"].is_null())
+    if good.num_rows:
+        check_unchanged(task.source, index.file)
+        write_table(
+            task.output,
+            task.path,
+            EMBEDDINGS,
+            _replaced(table, good),
+            fingerprint=about["fingerprint"],
+            encoder=about["encoder"],
+        )
+    return Retried(again.num_rows, good.num_rows)
+
+
+def _only(index: ShardIndex, keys: pa.ChunkedArray) -> ShardIndex:
+    """Leave only some samples in an index."""
+    rows = pc.is_in(index.catalog["key"], value_set=keys.combine_chunks())
+    return ShardIndex(index.file, index.catalog.filter(rows), index.global_headers)
+
+
+def _replaced(table: pa.Table, rows: pa.Table) -> pa.Table:
+    """Put rows in the place of those with the same key."""
+    both = pa.concat_tables([table, rows.select(table.column_names).cast(table.schema)])
+    found = pc.index_in(table["key"], value_set=rows["key"].combine_chunks()).to_numpy()
+    place = np.arange(table.num_rows)
+    return both.take(np.where(np.isnan(found), place, found + table.num_rows).astype(int))

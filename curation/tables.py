@@ -159,28 +159,31 @@ endian) and the ``bin`` of cells that it is compared in (``curation/dedup/centro
 CELL_ROWS = TableKind(
     "cell_rows",
     1,
-    (_required("id", pa.uint64()), _required("batch", pa.int32())),
-    open_columns=True,  # cells, what ranks the row, and the vector
+    (
+        _required("id", pa.uint64()),
+        _required("rank", pa.float64()),
+    ),
+    open_columns=True,  # cells and the vector, whose types have lengths in them
 )
 """One row per vector that has a cell in a bin (``curation/dedup/state.py``).
 
 ``id`` is a shard's ordinal and a row of it (``curation/dedup/rows.py``). ``cells`` are
 little-endian int32: the home cell and those of the halo, -1 where they are in another bin.
-``rank_0`` … are the columns that the recipe prefers samples by.
+``rank`` says which vectors are compared first, the highest.
 """
 
 PAIRS = TableKind(
     "pairs",
     1,
     (
-        _required("row", pa.uint64()),
-        pa.field("better", pa.uint64()),
+        _required("one", pa.uint64()),
+        pa.field("other", pa.uint64()),
         pa.field("similarity", pa.float32()),
     ),
 )
-"""Pairs of vectors that are similar, by id; ``better`` is the preferred one of the two.
+"""Pairs of vectors that are similar, by id.
 
-A row whose ``better`` is null says that not all pairs of this one are listed.
+A row whose ``other`` is null says that not all pairs of this one are listed.
 """
 
 BATCH = TableKind(
@@ -194,26 +197,20 @@ BATCH = TableKind(
 )
 """The shards that came together, with the fingerprint of the vectors of each."""
 
-PART = TableKind("part", 1, (_required("bin", pa.int32()), _required("rows", pa.int64())))
-"""How many vectors of some shards each bin has got."""
-
-REMOVALS = TableKind(
-    "removals",
+PART = TableKind(
+    "part",
     1,
     (
-        _required("removed", pa.uint64()),
-        _required("survivor", pa.uint64()),
-        _required("kind", pa.int8()),
-        _required("similarity", pa.float32()),
+        _required("id", pa.uint64()),
+        _required("centroid_similarity", pa.float32()),
+        _required("random", pa.uint64()),
     ),
 )
-"""Removed samples of all shards, by id, each with the kept one that stands for it.
+"""The vectors of some shards that can be compared, with what is computed of each.
 
-``kind`` is a place in ``curation/dedup/resolve.py: KINDS``.
+``centroid_similarity`` is the cosine to the centroid of the home cell; ``random`` is drawn
+from the vector. Both can be preferred by.
 """
-
-CHECKED = TableKind("checked", 1, (_required("id", pa.uint64()),))
-"""Kept vectors, by id, that were compared with all others that a decision kept."""
 
 PLANTED = TableKind(
     "planted",

@@ -2,11 +2,11 @@
 
 Its data version says by which rule, not of which shards: shards come and go, and a new
 version would make the selection of every shard stale. What it was made of is in its
-metadata, and :func:`groups_made_of` says what it should be made of now. The shards whose
-duplicates it changes are recorded from here, as new versions of ``duplicates``.
+metadata, which ``global_asset.py`` compares with what it should be made of. The shards
+whose duplicates it changes are recorded from here, as new versions of ``duplicates``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import dagster as dg
 import pyarrow as pa
@@ -20,6 +20,12 @@ from curation.selection import COLUMNS
 from curation.storage import Storage
 from curation.tables import DUPLICATES, EMBEDDINGS, SCORES, read_table, write_table
 from curation_assets.duplicates import described
+from curation_assets.global_asset import (
+    MADE_OF,
+    all_shard_deps,
+    current_inputs,
+    made_of,
+)
 from curation_assets.lineage import Lineage
 from curation_assets.shard_asset import (
     ShardTask,
@@ -29,19 +35,13 @@ from curation_assets.shard_asset import (
     recorded_versions,
 )
 
-MADE_OF = "made_of"
-"""Metadata entry: hash of the rule and of every shard that took part."""
-
 
 def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
     """Define ``duplicate_groups`` for a recipe."""
 
     @dg.asset(
         name="duplicate_groups",
-        deps=[
-            dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping())
-            for name in lineage.inputs("duplicate_groups")
-        ],
+        deps=all_shard_deps(lineage, "duplicate_groups"),
         code_version=lineage.code_version("duplicate_groups"),
         group_name="decision",
         kinds={"polars", "parquet"},
@@ -51,7 +51,7 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
     def duplicate_groups(
         context: dg.AssetExecutionContext, output: dg.ResourceParam[Storage]
     ) -> dg.MaterializeResult[None]:
-        inputs = current_inputs(context.instance, lineage)
+        inputs = current_inputs(context.instance, lineage, "duplicate_groups")
         shards = sorted(inputs["embeddings"])
         removals = find_groups(output, lineage, shards)
         tables = _tables(removals, output, lineage.artifacts, shards)
@@ -59,7 +59,7 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(lineage.groups_version),
             metadata={
-                MADE_OF: groups_made_of(lineage, inputs),
+                MADE_OF: made_of(lineage, "duplicate_groups", inputs),
                 "shards": len(shards),
                 "removed": len(removals),
                 "changed_shards": len(changed),
@@ -88,42 +88,6 @@ def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Rem
     copies = find_exact_duplicates(range(len(shards)), read, preferences)
     exact = (copies["removed"].to_numpy(), copies["survivor"].to_numpy())
     return resolve(join_edges([]), exact=exact)
-
-
-def current_inputs(
-    instance: dg.DagsterInstance, lineage: Lineage
-) -> dict[str, dict[str, str]]:
-    """Look up the versions of what there is to compare: shards with every input made."""
-    partitions = instance.get_dynamic_partitions("shards")
-    recorded = {
-        name: recorded_versions(instance, name, partitions)
-        for name in lineage.inputs("duplicate_groups")
-    }
-    complete = set.intersection(*(set(found) for found in recorded.values()))
-    return {
-        name: {shard: v for shard, v in found.items() if shard in complete}
-        for name, found in recorded.items()
-    }
-
-
-def groups_made_of(lineage: Lineage, inputs: Mapping[str, Mapping[str, str]]) -> str:
-    """Hash what the groups are made of.
-
-    Args:
-        lineage: For the rule and the names of the inputs.
-        inputs: For each input, the data version of each shard that takes part.
-    """
-    known = {name: dict(inputs[name]) for name in lineage.inputs("duplicate_groups")}
-    return fingerprint("duplicate_groups", lineage.groups_version, known)
-
-
-def recorded_groups(instance: dg.DagsterInstance) -> str | None:
-    """Look up what the groups were last made of; None if they never were."""
-    event = instance.get_latest_materialization_event(dg.AssetKey("duplicate_groups"))
-    if event is None or event.asset_materialization is None:
-        return None
-    made_of = event.asset_materialization.metadata.get(MADE_OF)
-    return str(made_of.value) if made_of else None
 
 
 def _tables(

@@ -7,6 +7,7 @@ starts to make something else of the same inputs.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from curation.artifacts import Artifacts
 from curation.classifiers import Classifier, make_classifiers
@@ -21,20 +22,31 @@ VERSIONS = {
     "raw_shard": 1,
     "shard_index": 1,
     "embeddings": 1,
+    "caption_embeddings": 1,
     "scores": 1,
     "duplicate_groups": 1,
     "duplicates": 1,
+    "filter_cuts": 1,
     "selection": 1,
     "filtered_shard": 1,
 }
-"""Every asset, after those that it is made from."""
+"""Every asset, after those that it is made from. A recipe may lack some."""
+
+IMAGE_ASSETS = ("raw_shard", "shard_index", "embeddings", "caption_embeddings", "scores")
+"""Made for each shard on its own."""
+GLOBAL_ASSETS = ("duplicate_groups", "filter_cuts")
+"""Made of all shards at once."""
+DECISION_ASSETS = ("duplicates", "selection", "filtered_shard")
+"""Made for each shard after all of them were looked at."""
 
 _INPUTS: dict[str, tuple[str, ...]] = {
     "shard_index": ("raw_shard",),
     "embeddings": ("shard_index",),
     "scores": ("embeddings",),
     "duplicate_groups": ("embeddings",),
+    "caption_embeddings": ("embeddings",),
     "duplicates": ("duplicate_groups",),
+    "filter_cuts": ("embeddings", "scores", "duplicates"),
     "selection": ("scores", "duplicates"),
     "filtered_shard": ("shard_index", "scores", "selection"),
 }
@@ -49,7 +61,9 @@ _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
         column: _classifier_identity(classifier)
         for column, classifier in make_classifiers(recipe.classifiers).items()
     },
+    "caption_embeddings": lambda recipe: _text_encoder_identity(recipe),
     "duplicate_groups": lambda recipe: recipe.duplicates.model_dump(mode="json"),
+    "filter_cuts": lambda recipe: make_filter(recipe.filter).fingerprint(),
     "selection": lambda recipe: make_filter(recipe.filter).fingerprint(),
     "filtered_shard": lambda recipe: recipe.filtered.model_dump(mode="json"),
 }
@@ -63,9 +77,24 @@ class Lineage:
 
     def inputs(self, asset: str) -> tuple[str, ...]:
         """Name the assets that an asset is made from."""
+        inputs = _INPUTS.get(asset, ())
         if asset == "duplicate_groups" and self._prefers_by_score():
-            return ("embeddings", "scores")
-        return _INPUTS.get(asset, ())
+            inputs += ("scores",)
+        if asset == "scores" and "caption_embeddings" in self.assets:
+            inputs += ("caption_embeddings",)
+        if asset == "selection" and "filter_cuts" in self.assets:
+            inputs += ("filter_cuts",)
+        return inputs
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Name the assets of this recipe, each after those that it is made from."""
+        lacking = set()
+        if self.recipe.text_encoder is None:
+            lacking.add("caption_embeddings")
+        if not make_filter(self.recipe.filter).cuts:
+            lacking.add("filter_cuts")
+        return tuple(asset for asset in VERSIONS if asset not in lacking)
 
     def settings(self, asset: str) -> Json:
         """Give the slice of the recipe that the asset's content depends on."""
@@ -110,6 +139,14 @@ def _encoder_identity(recipe: Recipe) -> Json:
     except (InputError, NotFoundError):
         return identity  # what embeds says so; that a graph can be drawn needs no weights
     return identity | ({"weights": file_sha256(file)} if file else {})
+
+
+def _text_encoder_identity(recipe: Recipe) -> Json:
+    if recipe.text_encoder is None:
+        return None
+    identity: dict[str, Json] = recipe.text_encoder.model_dump(mode="json")
+    file = Path(recipe.text_encoder.weights)
+    return identity | ({"weights": file_sha256(file)} if file.is_file() else {})
 
 
 def _classifier_identity(classifier: Classifier) -> str:

@@ -8,6 +8,7 @@ from curation.classifiers import Classifier
 from curation.scoring import score_embeddings
 from curation.storage import Storage
 from curation.tables import (
+    CAPTIONS,
     EMBEDDING,
     EMBEDDINGS,
     SCORES,
@@ -49,7 +50,9 @@ def scores_asset(lineage: Lineage) -> dg.AssetsDefinition:
             vectors = read_table(
                 output, artifacts.embeddings(task.shard), EMBEDDINGS, ["key", EMBEDDING]
             )
-            table = score_embeddings(vectors, classifiers)
+            table = score_embeddings(
+                vectors, classifiers, captions=_captions(output, lineage, task.shard)
+            )
             path = artifacts.scores(task.shard)
             write_table(output, path, SCORES, table, fingerprint=task.fingerprint)
             return described(table)
@@ -64,6 +67,12 @@ def scores_asset(lineage: Lineage) -> dg.AssetsDefinition:
         yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return scores
+
+
+def _captions(output: Storage, lineage: Lineage, shard: str) -> pa.Table | None:
+    if "caption_embeddings" not in lineage.assets:
+        return None
+    return read_table(output, lineage.artifacts.caption_embeddings(shard), CAPTIONS)
 
 
 def described(table: pa.Table) -> Metadata:

@@ -15,6 +15,8 @@ from curation.tables import (
     read_table,
     write_table,
 )
+from curation_assets.failures import run_failures
+from curation_assets.filter_cuts import bound_filter
 from curation_assets.lineage import Lineage
 from curation_assets.metadata import count_table, picture_sheets
 from curation_assets.partitions import tar_path
@@ -36,14 +38,14 @@ _IMAGE_RANGE = ["image_start", "image_bytes"]
 def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:
     """Define ``selection`` for a recipe."""
     artifacts = lineage.artifacts
-    filter_ = make_filter(lineage.recipe.filter)
+    text = make_filter(lineage.recipe.filter).canonical()
 
     @dg.asset(
         **shard_asset_options(lineage, "selection"),
         group_name="decision",
         kinds={"polars", "parquet"},
         description=f"Which samples are kept, and of each dropped one every reason. The "
-        f"filter:\n\n```\n{filter_.canonical()}\n```",
+        f"filter:\n\n```\n{text}\n```",
     )
     def selection(
         context: dg.AssetExecutionContext,
@@ -51,6 +53,10 @@ def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:
         output: dg.ResourceParam[Storage],
         progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
+        tasks = shard_tasks(context, lineage)
+        with run_failures():
+            filter_ = bound_filter(output, lineage)
+
         def make(task: ShardTask) -> Metadata:
             shard = task.shard
             facts, scores = artifacts.embeddings(shard), artifacts.scores(shard)
@@ -83,7 +89,6 @@ def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 "pictures": picture_sheets(source, tar_path(shard), sheets),
             }
 
-        tasks = shard_tasks(context, lineage)
         yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return selection

@@ -28,7 +28,7 @@ from curation.errors import CurationError, InputError, NotFoundError, TableError
 from curation.storage import Storage
 from curation.tables import read_about
 from curation_assets.failures import raise_for_shards, run_failures
-from curation_assets.lineage import Lineage
+from curation_assets.lineage import GLOBAL_ASSETS, Lineage
 from curation_assets.partitions import SHARDS
 from resources.progress import Progress
 
@@ -163,8 +163,7 @@ def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[Sha
     # before the inputs are read: what is recorded of them from now on is news
     pointer = newest_event(context.instance)
     versions = {
-        name: recorded_versions(context.instance, name, shards)
-        for name in lineage.inputs(asset)
+        name: _versions(context.instance, name, shards) for name in lineage.inputs(asset)
     }
     for name, found in versions.items():
         absent = [shard for shard in shards if shard not in found]
@@ -220,6 +219,23 @@ def recorded_versions(
         asset_partitions=list(shards) if shards is not None else None,
     )
     return {shard: found[DATA_VERSION] for shard, found in tags.items()}
+
+
+def recorded_version(instance: dg.DagsterInstance, asset: str) -> str | None:
+    """Look up the data version that an asset over all shards last had."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    made = event.asset_materialization if event else None
+    return (made.tags or {}).get(DATA_VERSION) if made else None
+
+
+def _versions(
+    instance: dg.DagsterInstance, asset: str, shards: Sequence[str]
+) -> dict[str, str]:
+    """Look up the version of an input for each shard; one over all shards has one."""
+    if asset not in GLOBAL_ASSETS:
+        return recorded_versions(instance, asset, shards)
+    version = recorded_version(instance, asset)
+    return dict.fromkeys(shards, version) if version else {}
 
 
 def _recorded_by_this_run(context: dg.AssetExecutionContext) -> set[str]:

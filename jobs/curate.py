@@ -5,6 +5,7 @@ the model stays loaded; each is recorded like any other, and shows in the UI.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,17 +21,17 @@ from curation.errors import (
 )
 from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
-from curation_assets.lineage import Lineage
+from curation_assets.lineage import VERSIONS, Lineage
 from curation_assets.partitions import SHARDS, list_shards
-from jobs.definitions import build_definitions
+from jobs.asset_definitions import asset_definitions
 from jobs.instance import open_instance, set_shards
 from jobs.next_runs import NextRun, next_runs
-from jobs.plan import DECISION_ASSETS, IMAGE_ASSETS, Plan, make_plan
+from jobs.plan import Plan, make_plan
 from jobs.recipe_check import check_ready, check_recipe
 from resources.progress import Progress
 
-ORDER = (*IMAGE_ASSETS, "duplicate_groups", *DECISION_ASSETS)
-"""Every asset, in the order in which they are made."""
+ORDER = tuple(VERSIONS)
+"""Every asset, in the order in which they are made. A recipe may lack some."""
 
 
 _KEEPS_CHANGING = (
@@ -68,6 +69,7 @@ def curate(
     *,
     shards: Sequence[str] | None = None,
     until: str = ORDER[-1],
+    instance: dg.DagsterInstance | None = None,
 ) -> CurateResult:
     """Make whatever is missing or stale.
 
@@ -76,23 +78,24 @@ def curate(
         progress: Who is told.
         shards: Only these; by default all that are at the source.
         until: The last asset to make.
+        instance: Holds the records; by default the recipe's own.
 
     Raises:
         InputError: Something that a person must change stands in the way.
         StorageError: Storage failed, and kept failing.
         CurationError: A run ended for a reason that is none of one shard.
     """
-    if until not in ORDER:
-        raise UnknownNameError.among("asset", until, ORDER)
     check_recipe(recipe)
+    if until not in (assets := Lineage(recipe).assets):
+        raise UnknownNameError.among("asset", until, assets)
     tars = list_shards(open_storage(recipe.source, recipe.s3))
     chosen = set(tars if shards is None else shards)
     check_ready(recipe, until)
     watcher = _Watcher(progress)
     result = CurateResult(failed=watcher.failed)
-    definitions = build_definitions(recipe, progress=watcher)
+    definitions = asset_definitions(recipe, progress=watcher)
     job = definitions.resolve_implicit_global_asset_job_def()
-    with open_instance(recipe) as instance:
+    with nullcontext(instance) if instance else open_instance(recipe) as instance:
         set_shards(instance, tars)
         executed: set[NextRun] = set()
         while runs := _next(instance, recipe, tars, chosen, until, watcher.failed):
@@ -120,9 +123,9 @@ def _next(
         asset: {s: c for s, c in causes.items() if s in chosen and asset in wanted}
         for asset, causes in plan.due.items()
     }
-    groups_due = plan.groups_due if "duplicate_groups" in wanted else None
+    global_due = {a: cause for a, cause in plan.global_due.items() if a in wanted}
     runs = next_runs(
-        Plan(due, groups_due),
+        Plan(due, global_due),
         instance.get_dynamic_partitions(SHARDS.name or ""),
         shards_per_run=recipe.machine.shards_per_run,
         given_up=set(failed),

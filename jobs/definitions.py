@@ -1,4 +1,4 @@
-"""The code location: one function puts assets, resources and jobs together.
+"""The code location: assets, and what starts runs by itself.
 
 Belongs here: assembly. Dagster finds ``defs``, which reads the recipe that the variable
 ``CURATION_RECIPE`` names (``recipe.yaml`` of the working directory if it is unset) when
@@ -6,44 +6,17 @@ the code location is loaded, and not on import.
 """
 
 import os
-import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
 from curation.recipe import Recipe, load_recipe
-from curation_assets.duplicate_groups import duplicate_groups_asset
-from curation_assets.duplicates import duplicates_asset
-from curation_assets.embeddings import embeddings_asset
-from curation_assets.filtered_shard import filtered_shard_asset
-from curation_assets.lineage import Lineage
-from curation_assets.raw_shard import raw_shard_asset
-from curation_assets.scores import scores_asset
-from curation_assets.selection import selection_asset
-from curation_assets.shard_index import shard_index_asset
-from jobs.recipe_check import check_recipe
-from resources.classifiers import ClassifiersResource
-from resources.devices import DevicesResource
-from resources.embedder import EmbedderResource
-from resources.image_loader import ImageLoaderResource
-from resources.progress import ProgressResource
-from resources.storage import StorageResource
+from jobs.asset_definitions import asset_definitions
+from jobs.new_shards import new_shards_sensor
+from jobs.nightly import nightly_curation
 
 RECIPE_VARIABLE = "CURATION_RECIPE"
 DEFAULT_RECIPE = "recipe.yaml"
-
-ASSETS = (
-    raw_shard_asset,
-    shard_index_asset,
-    embeddings_asset,
-    scores_asset,
-    duplicate_groups_asset,
-    duplicates_asset,
-    selection_asset,
-    filtered_shard_asset,
-)
-"""Functions that define each asset for a recipe."""
 
 
 def build_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
@@ -57,43 +30,10 @@ def build_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
     Raises:
         InputError: The parts of the recipe don't fit each other.
     """
-    check_recipe(recipe)
-    lineage = Lineage(recipe)
-    with warnings.catch_warnings():
-        # backfill policies and pools are beta in Dagster 1.13; the design rests on them
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = [define(lineage) for define in ASSETS]
-    return dg.Definitions(
-        assets=assets,
-        resources={**recipe_resources(recipe), **overrides},
-        executor=dg.in_process_executor,  # the model is loaded once for all steps of a run
+    automation = dg.Definitions(
+        sensors=[new_shards_sensor(recipe)], schedules=[nightly_curation(recipe)]
     )
-
-
-def recipe_resources(recipe: Recipe) -> Mapping[str, Any]:
-    """Make the resources that a recipe describes."""
-    machine, s3 = recipe.machine, vars(recipe.s3)
-    return {
-        "source": StorageResource(url=recipe.source, **s3),
-        "output": StorageResource(url=recipe.output, **s3),
-        "embedder": EmbedderResource(
-            model=recipe.encoder.model,
-            weights=recipe.encoder.weights,
-            precision=recipe.encoder.precision,
-            compiled=machine.compile,
-        ),
-        "image_loader": ImageLoaderResource(
-            loader=None if machine.image_loader == "auto" else machine.image_loader,
-            batch_size=machine.batch_size,
-            max_pixels=recipe.images.max_pixels,
-            rotate_by_exif=recipe.images.rotate_by_exif,
-        ),
-        "devices": DevicesResource(
-            kind=machine.device, count=machine.workers, shared=machine.share_gpus
-        ),
-        "classifiers": ClassifiersResource(classifiers=recipe.classifiers),
-        "progress": ProgressResource(),
-    }
+    return dg.Definitions.merge(asset_definitions(recipe, **overrides), automation)
 
 
 @dg.definitions

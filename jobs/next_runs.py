@@ -1,14 +1,15 @@
 """Which runs to start next, given what is due.
 
-Shards are embedded and scored each on their own; then all are compared; then each is
-decided on. A run takes a stretch of partitions, because that is what Dagster can give a
-run, and of those only shards that begin at the same asset.
+Shards are embedded and scored each on their own; then all are compared, and the cuts of
+the filter found; then each is decided on. A run takes a stretch of partitions, because
+that is what Dagster can give a run, and of those only shards that begin at the same asset.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.plan import DECISION_ASSETS, IMAGE_ASSETS, Causes, Plan
+from curation_assets.lineage import DECISION_ASSETS, IMAGE_ASSETS
+from jobs.plan import Causes, Plan
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -54,8 +55,8 @@ def next_runs(
     runs = _per_shard(plan, IMAGE_ASSETS, partitions, left_out, shards_per_run)
     if runs or busy:
         return runs
-    if plan.groups_due:
-        return [NextRun(("duplicate_groups",))]
+    for asset in plan.global_due:
+        return [NextRun((asset,))]
     return _per_shard(plan, DECISION_ASSETS, partitions, left_out, shards_per_run)
 
 
@@ -66,6 +67,7 @@ def _per_shard(
     left_out: Collection[str],
     shards_per_run: int,
 ) -> list[NextRun]:
+    assets = [asset for asset in assets if asset in plan.due]
     due = {asset: plan.due[asset] for asset in assets}
     starts = {
         shard: start

@@ -11,21 +11,19 @@ from dataclasses import dataclass
 import dagster as dg
 
 from curation.storage import StoredFile
-from curation_assets.duplicate_groups import groups_made_of, recorded_groups
-from curation_assets.lineage import Lineage, raw_version
-from curation_assets.shard_asset import recorded_versions
-
-IMAGE_ASSETS = ("raw_shard", "shard_index", "embeddings", "scores")
-"""Made for each shard on its own."""
-DECISION_ASSETS = ("duplicates", "selection", "filtered_shard")
-"""Made for each shard after all of them were compared."""
-
-PER_SHARD_ASSETS = (*IMAGE_ASSETS, *DECISION_ASSETS)
+from curation_assets.global_asset import made_of, recorded_made_of
+from curation_assets.lineage import (
+    GLOBAL_ASSETS,
+    Lineage,
+    raw_version,
+)
+from curation_assets.shard_asset import recorded_version, recorded_versions
 
 NEW = "new"
+DUPLICATES_GONE = "the duplicates of some shards are gone"
 
 Causes = Mapping[str, str]
-"""Shard to the reason why it is to be made."""
+"""What is to be made, a shard or an asset, to the reason why."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,13 @@ class Plan:
 
     due: Mapping[str, Causes]
     """For each asset that is made per shard, the shards to make."""
-    groups_due: str | None
-    """Why ``duplicate_groups`` is to be made; None if it is current."""
+    global_due: Causes
+    """Of the assets that are made of all shards, those to make, and why."""
 
     @property
     def is_empty(self) -> bool:
         """Whether everything is as it should be."""
-        return self.groups_due is None and not any(self.due.values())
+        return not self.global_due and not any(self.due.values())
 
 
 def make_plan(
@@ -57,21 +55,36 @@ def make_plan(
         tars: The source's tars by shard, in order.
         files: Paths of all that is in the output: what is recorded may have been deleted.
     """
+    per_shard = [a for a in lineage.assets if a not in GLOBAL_ASSETS]
     recorded = {
         asset: _there(recorded_versions(instance, asset), lineage, asset, files)
-        for asset in PER_SHARD_ASSETS
+        for asset in per_shard
     }
     expected = {"raw_shard": {shard: raw_version(tar) for shard, tar in tars.items()}}
     expected["duplicates"] = _of(tars, recorded["duplicates"])
+    cuts = recorded_version(instance, "filter_cuts")
+    expected["filter_cuts"] = dict.fromkeys(tars, cuts) if cuts else {}
     due = {"raw_shard": _raw_causes(expected["raw_shard"], recorded["raw_shard"])}
     due["duplicates"] = {s: NEW for s in tars if s not in recorded["duplicates"]}
-    for asset in PER_SHARD_ASSETS:
+    for asset in per_shard:
         if asset not in due:
             expected[asset] = _expected(lineage, asset, expected)
             due[asset] = _causes(lineage, asset, expected, recorded, due)
+    causes = {
+        asset: _global_cause(instance, lineage, asset, tars, recorded)
+        for asset in GLOBAL_ASSETS
+        if asset in lineage.assets
+    }
+    compared = set(tars).intersection(
+        *(recorded[name] for name in lineage.inputs("duplicate_groups"))
+    )
+    if compared.difference(recorded["duplicates"]):
+        causes["duplicate_groups"] = causes["duplicate_groups"] or DUPLICATES_GONE
+    if "filter_cuts" in causes and lineage.artifacts.filter_cuts not in files:
+        causes["filter_cuts"] = causes["filter_cuts"] or "its file is gone"
     return Plan(
-        {asset: due[asset] for asset in PER_SHARD_ASSETS},
-        _groups_cause(instance, lineage, tars, recorded),
+        {asset: due[asset] for asset in per_shard},
+        {asset: cause for asset, cause in causes.items() if cause},
     )
 
 
@@ -108,7 +121,7 @@ def _causes(
         found = recorded[asset].get(shard)
         if found is not None and found == expected[asset].get(shard):
             continue
-        changed = [name for name in lineage.inputs(asset) if shard in due[name]]
+        changed = [n for n in lineage.inputs(asset) if shard in due.get(n, {})]
         if found is None:
             causes[shard] = NEW
         elif changed:
@@ -118,22 +131,22 @@ def _causes(
     return causes
 
 
-def _groups_cause(
+def _global_cause(
     instance: dg.DagsterInstance,
     lineage: Lineage,
+    asset: str,
     tars: Mapping[str, StoredFile],
     recorded: Mapping[str, Mapping[str, str]],
 ) -> str | None:
-    inputs = lineage.inputs("duplicate_groups")
-    should_be = groups_made_of(lineage, {n: _of(tars, recorded[n]) for n in inputs})
-    found = recorded_groups(instance)
+    """Say why an asset over all shards is to be made; None if it is current."""
+    inputs = {name: _of(tars, recorded[name]) for name in lineage.inputs(asset)}
+    complete = set.intersection(*(set(versions) for versions in inputs.values()))
+    whole = {n: {s: v for s, v in f.items() if s in complete} for n, f in inputs.items()}
+    found = recorded_made_of(instance, asset)
     if found is None:
         return NEW
-    if found != should_be:
+    if found != made_of(lineage, asset, whole):
         return "shards or settings changed"
-    compared = set(tars).intersection(*(recorded[name] for name in inputs))
-    if compared.difference(recorded["duplicates"]):
-        return "the duplicates of some shards are gone"
     return None
 
 

@@ -17,6 +17,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Threads that spin while they wait make tests crawl on a machine that does other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from curation.artifacts import Artifacts
 from curation.recipe import Recipe, load_recipe
 from curation.storage import LocalStorage, S3Settings, S3Storage
@@ -66,6 +69,34 @@ def s3_storage(s3_server: S3Settings) -> S3Storage:
     """Give an empty prefix of a fresh bucket on the server."""
     storage = S3Storage(f"bucket-{secrets.token_hex(4)}", "some/prefix", s3_server)
     storage.file_system.mkdir(storage.bucket)
+    return storage
+
+
+@pytest.fixture(scope="session")
+def copying_s3_server() -> Iterator[S3Settings]:
+    """Run an S3 server that copies ranges of objects, which rclone's can't; any keys do."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    quiet = subprocess.DEVNULL
+    server = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+    endpoint = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_it_answers(endpoint)
+        yield S3Settings(endpoint_url=endpoint, region="us-east-1")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture
+def copying_s3_storage(
+    copying_s3_server: S3Settings, monkeypatch: pytest.MonkeyPatch
+) -> S3Storage:
+    """Give an empty prefix of a fresh bucket on the server that copies ranges."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    storage = S3Storage(f"bucket-{secrets.token_hex(4)}", "some/prefix", copying_s3_server)
+    storage.file_system.call_s3("create_bucket", Bucket=storage.bucket)
     return storage
 
 

@@ -244,10 +244,10 @@ def score_all(
     with torch.inference_mode():
         for start in range(0, len(embeddings), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
-            rows, usable = _checked_rows(embeddings[block], start)
+            rows, usable = _checked_rows("", embeddings[block], start)
             texts = None
             if captions is not None:
-                texts, with_text = _checked_rows(captions[block], start)
+                texts, with_text = _checked_rows("caption ", captions[block], start)
             for classifier, result in zip(classifiers, results, strict=True):
                 scores = classifier.score_block(rows, texts)
                 known = usable & with_text if classifier.reads_captions else usable
@@ -255,7 +255,9 @@ def score_all(
     return results
 
 
-def _checked_rows(block: np.ndarray, start: int) -> "tuple[torch.Tensor, torch.Tensor]":
+def _checked_rows(
+    whose: str, block: np.ndarray, start: int
+) -> "tuple[torch.Tensor, torch.Tensor]":
     """Give rows as float32, and which of them have a direction at all."""
     import torch
 
@@ -268,8 +270,8 @@ def _checked_rows(block: np.ndarray, start: int) -> "tuple[torch.Tensor, torch.T
     if off.any():
         row = int(off.nonzero()[0])
         raise InputError(
-            f"embeddings must be of unit length, and row {start + row} has length "
-            f"{float(lengths[row]):.4g}: divide each row by its length"
+            f"{whose}embeddings must be of unit length, and row {start + row} has length "
+            f"{float(lengths[row]):.3g}: divide each row by its length"
         )
     return rows, usable
 

@@ -52,7 +52,7 @@ def checked_head(
     """Return the tensors if they are those of a head with these shapes.
 
     Raises:
-        DataError: A tensor is missing or of another shape.
+        DataError: A tensor is missing, of another shape, or holds NaN or an infinity.
     """
     for name, shape in shapes.items():
         if name not in head or head[name].shape != shape:
@@ -61,4 +61,6 @@ def checked_head(
                 f"{file}: expected {name} of shape {shape}; found {found}; name a file "
                 "of the weights that this classifier has, for this CLIP model"
             )
+        if not np.isfinite(head[name]).all():
+            raise DataError(f"{file}: {name} holds NaN or an infinity: a damaged file")
     return head

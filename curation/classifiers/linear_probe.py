@@ -7,9 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from curation.classifiers.base import Classifier, EncoderNeed
+from curation.classifiers.laion import checked_head
 from curation.errors import DataError, NotFoundError
 from curation.fingerprint import Json, file_sha256
 
@@ -40,8 +39,8 @@ class LinearProbe(Classifier):
 
     @property
     def needs(self) -> EncoderNeed:
-        encoder = self.record["encoder"]
-        return EncoderNeed(dim=int(encoder["dim"]), encoder=encoder)
+        encoder: Mapping[str, Json] = self.record["encoder"]
+        return EncoderNeed(dim=int(str(encoder["dim"])), encoder=encoder)
 
     def weights_sha256(self) -> Json:
         return file_sha256(self._file)
@@ -61,15 +60,18 @@ class LinearProbe(Classifier):
         try:
             with safe_open(self._file, framework="numpy") as file:
                 metadata = file.metadata() or {}
-        except SafetensorError as error:
-            raise DataError(f"{self._file}: not a safetensors file: {error}") from error
-        record = json.loads(metadata.get(METADATA_KEY, "{}"))
-        if record.get("format") != FORMAT:
+            record = json.loads(metadata.get(METADATA_KEY, "{}"))
+        except (SafetensorError, ValueError) as error:
+            raise DataError(f"{self._file}: not a probe's file: {error}") from error
+        found = record.get("format") if isinstance(record, dict) else None
+        if found != FORMAT:
             raise DataError(
                 f"{self._file}: expected a {FORMAT}; found "
-                f"{record.get('format', 'another kind of file')}; train one with "
-                "`curate train-probe`"
+                f"{found or 'another kind of file'}; train one with `curate train-probe`"
             )
+        encoder = record.get("encoder")
+        if not (isinstance(encoder, dict) and isinstance(encoder.get("dim"), int)):
+            raise DataError(f"{self._file}: does not say which encoder it was trained on")
         return dict(record)
 
     def score_block(
@@ -93,11 +95,6 @@ class LinearProbe(Classifier):
         import torch
         from safetensors.numpy import load_file
 
-        dim = self.needs.dim
-        tensors: dict[str, np.ndarray] = load_file(self._file)
-        shapes = {name: array.shape for name, array in tensors.items()}
-        if shapes != {"weight": (dim,), "bias": (1,)}:
-            raise DataError(
-                f"{self._file}: expected weight ({dim},) and bias (1,); found {shapes}"
-            )
-        return torch.from_numpy(tensors["weight"]), float(tensors["bias"][0])
+        shapes = {"weight": (self.needs.dim or 0,), "bias": (1,)}
+        head = checked_head(load_file(self._file), shapes, self._file)
+        return torch.from_numpy(head["weight"]).float(), float(head["bias"][0])

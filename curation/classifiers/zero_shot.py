@@ -50,7 +50,8 @@ class ZeroShot(Classifier):
     def __post_init__(self) -> None:
         for setting in ("prompts", "against"):
             texts = getattr(self, setting)
-            if isinstance(texts, str) or not texts:
+            listed = isinstance(texts, list | tuple)
+            if not (listed and texts and all(map(_says_something, texts))):
                 raise InputError(
                     f"zero_shot needs {setting}: a list of texts such as [a photo of a "
                     f"dog]; found {texts!r}"
@@ -97,3 +98,7 @@ class ZeroShot(Classifier):
 
         vectors = self._embedder.embed([*self.prompts, *self.against])
         return torch.from_numpy(vectors).float().T.contiguous() * LOGIT_SCALE
+
+
+def _says_something(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())

@@ -3,31 +3,26 @@
 Shards are independent of each other, so that any number of processes may do this.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from curation.dedup.centroids import assign_cells, home_similarity
-from curation.dedup.rows import row_ids
-from curation.dedup.state import Batch, State, read_parts
-from curation.dedup.vectors import Unusable, Vectors, make_vectors
-from curation.errors import InputError, TableError
+from curation.dedup.duplicates import COMPUTED
+from curation.dedup.rows import ordinals, row_ids, rows_in_shard
+from curation.dedup.state import State, begin_batch, read_batches, read_parts
+from curation.dedup.vectors import Unusable, make_vectors
+from curation.errors import InputError, StaleError, TableError
 from curation.tables import (
     CELL_ROWS,
     EMBEDDING,
     PART,
     embedding_column,
+    read_table,
     write_table,
 )
-
-COMPUTED = ("centroid_similarity", "random")
-"""Columns that samples can be preferred by and that no table has.
-
-SemDeDup's "hard" is ``centroid_similarity asc``, its "easy" ``centroid_similarity desc``.
-``random`` is drawn from the vector, so that it is the same in whatever batch.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +34,9 @@ class ShardVectors:
     """Fingerprint of the model that made the vectors."""
     vectors: np.ndarray
     """``(N, dim)`` float16 or float32, of unit length; zero where there is none."""
-    ranks: pa.Table
-    """``N`` rows, with the columns that the settings prefer by, save computed ones."""
+    rank: np.ndarray
+    """``(N,)`` numbers, the higher is compared first. Whatever they are, the decision is
+    the same; it takes least where they are what samples are preferred by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +47,53 @@ class _Assigned:
     ids: np.ndarray
     cells: np.ndarray
     vectors: np.ndarray
-    ranks: pa.Table
+    rank: np.ndarray
+    centroid_similarity: np.ndarray
+    length_error: float
     unusable: Unusable
+
+
+def add_shards(
+    state: State,
+    shards: Mapping[str, str],
+    read: Callable[[str, int], ShardVectors],
+    *,
+    max_rows_held: int = 500_000,
+    device: str | None = None,
+) -> int:
+    """Bring shards into a state that are not in it as they are now.
+
+    Only one process may do this at a time. If it is interrupted, doing it again goes on
+    from there.
+
+    Args:
+        state: Gets the vectors.
+        shards: Name to fingerprint of the vectors, of all that there are now.
+        read: Gives a shard by its name and the ordinal that it is to have.
+        max_rows_held: As :func:`assign_shards` takes it.
+        device: As there.
+
+    Returns:
+        How many shards were not there.
+
+    Raises:
+        TableError: As :func:`assign_shards`.
+    """
+    begin_batch(state, shards)
+    there = {ordinal for part in read_parts(state) for ordinal in part.ordinals}
+    missing = {
+        ordinal: name
+        for batch in read_batches(state)
+        for ordinal, (name, made_from) in batch.shards.items()
+        if ordinal not in there and shards.get(name) == made_from
+    }
+    new = (read(name, ordinal) for ordinal, name in missing.items())
+    assign_shards(state, new, max_rows_held=max_rows_held, device=device)
+    return len(missing)
 
 
 def assign_shards(
     state: State,
-    batch: Batch,
     shards: Iterable[ShardVectors],
     *,
     max_rows_held: int = 500_000,
@@ -65,56 +101,77 @@ def assign_shards(
 ) -> None:
     """Write the vectors of shards to the bins that their cells are in.
 
-    Shards that are there already are skipped. Other processes may assign other shards of
-    the batch at the same time.
+    Shards that are there already are skipped. Other processes may assign other shards at
+    the same time.
 
     Args:
         state: Gets the vectors.
-        batch: Has the shards.
-        shards: Some or all of them, made when they are asked for.
+        shards: Some or all of those in batches, made when they are asked for.
         max_rows_held: Vectors in memory, at about twice their size; the more, the fewer
             and larger are the files.
         device: Where to compute; by default a GPU if there is one.
 
     Raises:
         TableError: Vectors are of another encoder, or there are more or fewer than ranks.
-        InputError: A shard is none of the batch, or lacks a column of the preferences.
+        InputError: A shard is in no batch.
     """
+    names = {
+        o: name for batch in read_batches(state) for o, (name, _) in batch.shards.items()
+    }
     there = {ordinal for part in read_parts(state) for ordinal in part.ordinals}
     held: list[_Assigned] = []
     for shard in shards:
         if shard.ordinal in there:
             continue
-        _check_shard(state, batch, shard)
+        if shard.ordinal not in names:
+            raise InputError(f"{state.folder}: no batch has a shard {shard.ordinal}")
+        _check_shard(state, names[shard.ordinal], shard)
         held.append(_assigned(state, shard, device))
         if sum(len(assigned.ids) for assigned in held) >= max_rows_held:
-            _write_part(state, batch, held)
+            _write_part(state, held)
             held = []
     if held:
-        _write_part(state, batch, held)
+        _write_part(state, held)
 
 
-def _check_shard(state: State, batch: Batch, shard: ShardVectors) -> None:
-    if shard.ordinal not in batch.shards:
-        raise InputError(f"batch {batch.number} has no shard with ordinal {shard.ordinal}")
-    name, _ = batch.shards[shard.ordinal]
+def read_computed(state: State, ordinal: int, num_rows: int) -> pa.Table:
+    """Read the columns that are computed of the samples of a shard.
+
+    Args:
+        state: Has the shard.
+        ordinal: Of the shard.
+        num_rows: How many samples it has.
+
+    Returns:
+        ``centroid_similarity``, float32, and ``random``, uint64, one row a sample; null
+        for those that can't be compared.
+
+    Raises:
+        StaleError: The shard is not in the state.
+    """
+    part = next((p for p in read_parts(state) if ordinal in p.ordinals), None)
+    if part is None:
+        raise StaleError(f"{state.folder}: shard {ordinal} was not assigned; do that first")
+    table = read_table(state.storage, state.part_path(part.name), PART)
+    ids = table["id"].to_numpy()
+    ours = np.flatnonzero(ordinals(ids) == ordinal)
+    place = np.full(num_rows, -1)
+    place[rows_in_shard(ids[ours])] = ours
+    chosen = pa.array(place, mask=place < 0)
+    return table.select(COMPUTED).take(chosen)
+
+
+def _check_shard(state: State, name: str, shard: ShardVectors) -> None:
     if shard.encoder != state.settings.encoder:
         raise TableError(
             f"{name}: its vectors are of encoder {shard.encoder}, and those of "
             f"{state.folder} are of {state.settings.encoder}; vectors of two encoders "
             "can't be compared, embed the shard again or begin another state"
         )
-    if len(shard.vectors) != len(shard.ranks):
+    if shard.rank.shape != (len(shard.vectors),):
         raise TableError(
-            f"{name}: {len(shard.vectors)} vectors, and {len(shard.ranks)} rows of ranks"
+            f"{name}: {len(shard.vectors)} vectors, and ranks of shape {shard.rank.shape}"
         )
-    for preference in state.settings.preferences:
-        if preference.column not in (*shard.ranks.column_names, *COMPUTED):
-            raise InputError(
-                f"{name}: prefer names {preference.column}, which is neither among "
-                f"{', '.join(shard.ranks.column_names) or 'no columns'} nor among "
-                f"{', '.join(COMPUTED)}"
-            )
 
 
 def _assigned(state: State, shard: ShardVectors, device: str | None) -> _Assigned:
@@ -123,33 +180,16 @@ def _assigned(state: State, shard: ShardVectors, device: str | None) -> _Assigne
     vectors, usable, unusable = make_vectors(rounded, device=device)
     rows = np.flatnonzero(usable)
     cells = assign_cells(vectors, rows, state.centroids)
-    ranks = [
-        _rank(state, preference.column, shard.ranks, vectors, rows, cells)
-        for preference in state.settings.preferences
-    ]
     return _Assigned(
         shard.ordinal,
         row_ids(shard.ordinal, rows),
         cells,
         rounded[rows],
-        pa.table({f"rank_{i}": column for i, column in enumerate(ranks)}),
+        shard.rank[rows].astype(np.float64),
+        home_similarity(vectors, rows, cells, state.centroids),
+        vectors.length_error,
         unusable,
     )
-
-
-def _rank(
-    state: State,
-    column: str,
-    ranks: pa.Table,
-    vectors: Vectors,
-    rows: np.ndarray,
-    cells: np.ndarray,
-) -> pa.ChunkedArray | pa.Array:
-    if column in ranks.column_names:
-        return ranks[column].take(pa.array(rows))
-    if column == "random":
-        return pa.array(_drawn_from(vectors.rows.numpy()[rows]))
-    return pa.array(home_similarity(vectors, rows, cells, state.centroids))
 
 
 def _drawn_from(vectors: np.ndarray) -> np.ndarray:
@@ -164,44 +204,44 @@ def _drawn_from(vectors: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _write_part(state: State, batch: Batch, held: Sequence[_Assigned]) -> None:
-    """Write what is held, by bins, and then the record that says so."""
-    name = f"{batch.number:05d}-{held[0].ordinal:08d}"
+def _write_part(state: State, held: Sequence[_Assigned]) -> None:
+    """Write what is held, by bins, and then the record that vouches for it."""
+    name = f"{held[0].ordinal:08d}"
     ids = np.concatenate([assigned.ids for assigned in held])
     cells = np.concatenate([assigned.cells for assigned in held])
     vectors = np.concatenate([assigned.vectors for assigned in held])
-    ranks = pa.concat_tables([a.ranks for a in held], promote_options="permissive")
+    rank = np.concatenate([assigned.rank for assigned in held])
     bins = np.where(cells >= 0, state.centroids.bins[cells], -1)
-    sizes = {}
-    for bin_ in np.unique(bins[bins >= 0]).tolist():
+    filled = np.unique(bins[bins >= 0]).tolist()
+    for bin_ in filled:
         rows = np.flatnonzero((bins == bin_).any(axis=1))
         here = np.where(bins[rows] == bin_, cells[rows], -1).astype("<i4")
         table = pa.table(
             {
                 "id": ids[rows],
-                "batch": pa.array(np.full(len(rows), batch.number), pa.int32()),
+                "rank": rank[rows],
                 "cells": _binary(here),
                 EMBEDDING: embedding_column(vectors[rows], np.ones(len(rows), bool)),
             }
         )
-        for rank in ranks.column_names:
-            table = table.append_column(rank, ranks[rank].take(pa.array(rows)))
         path = state.rows_path(bin_, name)
         write_table(state.storage, path, CELL_ROWS, table, fingerprint=state.fingerprint)
-        sizes[bin_] = len(rows)
+    similarity = np.concatenate([assigned.centroid_similarity for assigned in held])
     write_table(
         state.storage,
-        state.path("parts", name),
+        state.part_path(name),
         PART,
         pa.table(
             {
-                "bin": pa.array(list(sizes), pa.int32()),
-                "rows": pa.array(list(sizes.values()), pa.int64()),
+                "id": ids,
+                "centroid_similarity": similarity,
+                "random": _drawn_from(vectors),
             }
         ),
         fingerprint=state.fingerprint,
-        batch=batch.number,
         ordinals=[assigned.ordinal for assigned in held],
+        bins=filled,
+        length_error=max(assigned.length_error for assigned in held),
         unusable=_summed([assigned.unusable for assigned in held]),
     )
 

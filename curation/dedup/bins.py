@@ -4,27 +4,26 @@ Bins are independent of each other, so that any number of processes may do this.
 should fit into memory three times; about 250,000 vectors with their halo.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 
 from curation.dedup.comparison import CellRows, Pairs, Thresholds, compare_rows
 from curation.dedup.decision import Check, Checked, check_rows
-from curation.dedup.preference import Preference, best_first
-from curation.dedup.records import (
+from curation.dedup.known_pairs import (
     KnownPairs,
-    Record,
-    read_last_record,
+    compared_parts,
     read_pairs,
     write_pairs,
 )
+from curation.dedup.preference import order_of
 from curation.dedup.resolve import SEMANTIC, Edges, join_edges, make_edges
-from curation.dedup.rows import ordinals
-from curation.dedup.state import Part, State, missing_shards, read_batches, read_parts
-from curation.dedup.vectors import make_vectors
-from curation.errors import StaleError
+from curation.dedup.rows import ordinals, renumbered
+from curation.dedup.state import Part, State, read_parts
+from curation.dedup.vectors import Vectors, as_tensor, find_device
 from curation.tables import CELL_ROWS, EMBEDDING, embedding_matrix, read_table
 
 _NOBODY = np.empty(0, np.uint64)
@@ -32,15 +31,13 @@ _NOBODY = np.empty(0, np.uint64)
 
 @dataclass(frozen=True, eq=False)
 class _BinRows:
-    """The vectors of a bin, in order of preference."""
+    """Vectors of a bin, in the order in which they are compared."""
 
     ids: np.ndarray
-    batch: np.ndarray
     rows: CellRows
 
-    def where(self, mask: np.ndarray) -> "_BinRows":
-        chosen = np.flatnonzero(mask)
-        return _BinRows(self.ids[chosen], self.batch[chosen], self.rows.where(chosen))
+    def where(self, rows: np.ndarray) -> "_BinRows":
+        return _BinRows(self.ids[rows], self.rows.where(rows))
 
     def edges(self, pairs: Pairs) -> Edges:
         places = self.rows.places
@@ -48,38 +45,61 @@ class _BinRows:
         return make_edges(self.ids[pairs.row], self.ids[pairs.better], similarity, SEMANTIC)
 
 
-def compare_bin(state: State, bin_: int, *, device: str | None = None) -> None:
-    """Find the similar pairs of a bin's vectors, for each batch that it hasn't yet.
+def pending_bins(state: State) -> list[int]:
+    """List the bins that have vectors to compare."""
+    parts = read_parts(state)
+    return [
+        bin_
+        for bin_ in range(state.centroids.num_bins)
+        if {part.name for part in _in_bin(parts, bin_)} - compared_parts(state, bin_)
+    ]
+
+
+def compare_bin(state: State, bin_: int, *, device: str | None = None) -> int:
+    """Compare a bin's vectors that are new with each other and with all others.
 
     Args:
         state: Has the vectors, and gets the pairs.
-        bin_: Which, from 0 to ``centroids.num_bins - 1``.
+        bin_: Which, from 0 to ``centroids.num_bins - 1``. Only one process may compare a
+            bin at a time.
         device: Where to compute; by default a GPU if there is one.
 
-    Raises:
-        StaleError: Shards of a batch are not assigned yet.
+    Returns:
+        How many vectors were new.
     """
-    batches, parts = read_batches(state), read_parts(state)
-    missing = missing_shards(batches, parts)
-    if missing:
-        raise StaleError(
-            f"{state.folder}: {len(missing)} shards have no vectors in the state yet, such "
-            f"as {next(iter(missing.values()))}; assign them before comparing"
-        )
-    pending = [
-        batch.number
-        for batch in batches
-        if not state.storage.exists(state.pairs_path(bin_, batch.number))
-    ]
-    record = read_last_record(state) if pending else None
-    for number in pending:
-        known = [read_pairs(state, state.pairs_path(bin_, n)) for n in range(number)]
-        pairs = _compare_batch(state, bin_, number, known, record, device)
-        write_pairs(state, state.pairs_path(bin_, number), pairs)
+    known = read_pairs(state, bin_)
+    compared = {name for pairs in known for name in pairs.parts}
+    parts = _in_bin(read_parts(state), bin_)
+    old = [part for part in parts if part.name in compared]
+    new = [part for part in parts if part.name not in compared]
+    if not new:
+        return 0
+    loaded = _load(state, bin_, [*old, *new], device)
+    new_shards = {ordinal for part in new for ordinal in part.ordinals}
+    is_old = ~_are_of(loaded.ids, new_shards)
+    num_new = int((~is_old).sum())
+    followers = np.concatenate([_NOBODY, *(pairs.followers for pairs in known)])
+    # Old followers are compared when it is decided, if they are kept then.
+    matters = ~(is_old & np.isin(loaded.ids, followers))
+    order = np.argsort(~is_old, kind="stable")
+    order = order[matters[order]]
+    loaded, is_old = loaded.where(order), is_old[order]
+    found = compare_rows(loaded.rows, state.settings.thresholds, is_old)
+    is_home = loaded.rows.cells[:, 0] >= 0
+    follows = ~is_old & (found.is_cut | (is_home & ~found.is_leader))
+    names = tuple(part.name for part in new)
+    pairs = KnownPairs(loaded.edges(found.pairs), loaded.ids[follows], names)
+    write_pairs(state, state.next_pairs_path(bin_), pairs)
+    return num_new
 
 
 def check_in_bins(
-    state: State, alive: np.ndarray, min_similarity: float, *, device: str | None = None
+    state: State,
+    new_ordinals: np.ndarray,
+    released: np.ndarray,
+    min_similarity: float,
+    *,
+    device: str | None = None,
 ) -> Check:
     """Give what compares samples with all that are kept, by reading bins again.
 
@@ -87,24 +107,37 @@ def check_in_bins(
 
     Args:
         state: Has the vectors.
-        alive: Ordinals of the shards that take part.
+        new_ordinals: The ordinal, in the ids that are given and asked for, of each
+            ordinal of the state; -1 for shards that take no part.
+        released: Ids of samples that stay.
         min_similarity: From which two samples are copies.
         device: Where to compute; by default a GPU if there is one.
     """
-    parts = [part for part in read_parts(state) if set(part.ordinals) & set(alive.tolist())]
+    alive = set(np.flatnonzero(new_ordinals >= 0).tolist())
+    parts = [part for part in read_parts(state) if alive & set(part.ordinals)]
     thresholds = Thresholds(min_similarity, min_similarity, state.settings.max_pairs)
+
+    def taking_part(ids: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(_are_of(ids, alive))
+
+    @lru_cache(maxsize=1)  # where there is but one bin, all rounds read it once
+    def load(bin_: int) -> _BinRows:
+        loaded = _load(state, bin_, _in_bin(parts, bin_), device)
+        loaded = loaded.where(taking_part(loaded.ids))
+        return _BinRows(renumbered(loaded.ids, new_ordinals), loaded.rows)
 
     def check(unsure: np.ndarray, removed: np.ndarray) -> Checked:
         edges, unsettled = [], [_NOBODY]
         for bin_ in range(state.centroids.num_bins):
-            if not np.isin(unsure, _read_ids(state, bin_, parts)).any():
+            ids = _read_ids(state, bin_, _in_bin(parts, bin_))
+            ids = renumbered(ids[taking_part(ids)], new_ordinals)
+            if not np.isin(unsure, ids).any():
                 continue
-            loaded = _load(state, bin_, parts, device)
-            takes_part = np.isin(ordinals(loaded.ids), alive)
-            loaded = loaded.where(takes_part & ~np.isin(loaded.ids, removed))
-            some = np.isin(loaded.ids, unsure)
-            kept = np.ones(len(some), bool)
-            pairs, open_ = check_rows(loaded.rows, some, kept, thresholds)
+            loaded = load(bin_)
+            loaded = loaded.where(np.flatnonzero(~np.isin(loaded.ids, removed)))
+            some = _places_of(unsure, loaded.ids)
+            stays = np.isin(loaded.ids, released)
+            pairs, open_ = check_rows(loaded.rows, some, stays, thresholds)
             edges.append(loaded.edges(pairs))
             unsettled.append(loaded.ids[open_])
         return Checked(join_edges(edges), np.unique(np.concatenate(unsettled)))
@@ -112,60 +145,66 @@ def check_in_bins(
     return check
 
 
-def _compare_batch(
-    state: State,
-    bin_: int,
-    number: int,
-    known: Sequence[KnownPairs],
-    record: Record | None,
-    device: str | None,
-) -> KnownPairs:
-    """Compare the vectors of a batch with each other and with all before."""
-    decision = record.number if record else -1
-    parts = [part for part in read_parts(state) if part.batch <= number]
-    if not any(bin_ in part.bins for part in parts if part.batch == number):
-        return KnownPairs(join_edges([]), _NOBODY, decision)
-    followers = np.concatenate([_NOBODY, *(pairs.followers for pairs in known)])
-    if record:
-        followers = np.setdiff1d(followers, record.decision.checked)
-    loaded = _load(state, bin_, parts, device)
-    is_old = loaded.batch < number
-    matters = ~(is_old & np.isin(loaded.ids, followers))
-    loaded, is_old = loaded.where(matters), is_old[matters]
-    found = compare_rows(loaded.rows, state.settings.thresholds, is_old)
+def read_home_vectors(
+    state: State, bin_: int, shards: Set[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the vectors of some shards that have their home in a bin.
+
+    Args:
+        state: Has the vectors.
+        bin_: Which bin.
+        shards: The state's ordinals.
+
+    Returns:
+        ``(n,)`` uint64, ids of the state, and ``(n, dim)`` float16.
+    """
+    parts = _in_bin(read_parts(state), bin_)
+    parts = [part for part in parts if shards & set(part.ordinals)]
+    if not parts:
+        return _NOBODY, np.empty((0, len(state.centroids.mean)), np.float16)
+    loaded = _load(state, bin_, parts, "cpu")
     is_home = loaded.rows.cells[:, 0] >= 0
-    follows = ~is_old & (found.is_cut | (is_home & ~found.is_leader))
-    return KnownPairs(loaded.edges(found.pairs), loaded.ids[follows], decision)
+    loaded = loaded.where(np.flatnonzero(is_home & _are_of(loaded.ids, shards)))
+    rows = loaded.rows.vectors.rows.numpy()[loaded.rows.places]
+    return loaded.ids, rows
+
+
+def _in_bin(parts: Iterable[Part], bin_: int) -> list[Part]:
+    return [part for part in parts if bin_ in part.bins]
+
+
+def _places_of(some: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Say where in ``ids`` those of ``some`` are that are there, in their order."""
+    by_id = np.argsort(ids)
+    place = np.searchsorted(ids[by_id], some)
+    place = by_id[np.minimum(place, len(ids) - 1)]
+    found: np.ndarray = place[ids[place] == some]
+    return found
+
+
+def _are_of(ids: np.ndarray, shards: Iterable[int]) -> np.ndarray:
+    found: np.ndarray = np.isin(ordinals(ids), np.fromiter(shards, np.int64))
+    return found
 
 
 def _read_ids(state: State, bin_: int, parts: Sequence[Part]) -> np.ndarray:
-    paths = [state.rows_path(bin_, part.name) for part in parts if bin_ in part.bins]
+    paths = [state.rows_path(bin_, part.name) for part in parts]
     tables = [read_table(state.storage, path, CELL_ROWS, ["id"]) for path in paths]
     return np.concatenate([_NOBODY, *(table["id"].to_numpy() for table in tables)])
 
 
 def _load(state: State, bin_: int, parts: Sequence[Part], device: str | None) -> _BinRows:
-    """Read the vectors of a bin, those of one part at least, and sort them."""
-    import polars as pl
-
-    paths = [state.rows_path(bin_, part.name) for part in parts if bin_ in part.bins]
-    tables = [read_table(state.storage, path, CELL_ROWS) for path in paths]
-    table = pa.concat_tables(tables, promote_options="permissive")
+    """Read the vectors of a bin, of one part at least, the highest ranks first."""
+    paths = [state.rows_path(bin_, part.name) for part in parts]
+    table = pa.concat_tables(read_table(state.storage, path, CELL_ROWS) for path in paths)
     array, _ = embedding_matrix(table[EMBEDDING])
+    # Lengths were measured when the vectors came.
+    vectors = Vectors(
+        as_tensor(array), find_device(device), max(part.length_error for part in parts)
+    )
     cells = table["cells"].combine_chunks()
     width = state.centroids.max_cells_per_row
-    preferences = [Preference("batch", descending=False)] + [
-        Preference(f"rank_{i}", preference.descending)
-        for i, preference in enumerate(state.settings.preferences)
-    ]
-    columns = ["id", *(preference.column for preference in preferences)]
-    frame = pl.DataFrame(table.select(columns)).with_row_index("place")
-    ordered = best_first(frame, preferences, ["id"])
-    places = ordered["place"].to_numpy().astype(np.int64)
-    vectors, _, _ = make_vectors(array, device=device)
-    cell_numbers = np.frombuffer(cells.buffers()[1], "<i4").reshape(-1, width)[places]
-    return _BinRows(
-        ordered["id"].to_numpy(),
-        ordered["batch"].to_numpy(),
-        CellRows(vectors, places, cell_numbers),
-    )
+    numbers = np.frombuffer(cells.buffers()[1], "<i4").reshape(-1, width)
+    order = order_of(table["rank"].to_numpy())
+    ids = table["id"].to_numpy()[order]
+    return _BinRows(ids, CellRows(vectors, order, numbers[order]))

@@ -211,6 +211,8 @@ def _lead(
     found: _PairList,
 ) -> np.ndarray:
     """Find the leaders among the new rows of a cell, and the pairs with leaders."""
+    if not len(new):
+        return new
     found.begin_cell()
     leaders = _Leaders(rows, settled, len(new))
     for block in _blocks(new, _LEAD_ROWS):

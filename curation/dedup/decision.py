@@ -13,7 +13,14 @@ from curation.dedup.comparison import (
     compare_some,
     join_pairs,
 )
-from curation.dedup.resolve import Edges, Removals, join_edges, resolve
+from curation.dedup.resolve import (
+    Edges,
+    PlaceOf,
+    Removals,
+    directed,
+    join_edges,
+    resolve,
+)
 
 _NOBODY = np.empty(0, np.uint64)
 
@@ -28,30 +35,21 @@ class Checked:
 
 
 Check = Callable[[np.ndarray, np.ndarray], Checked]
-"""Compares samples, by ids, with all others but removed ones, by ids too."""
+"""Compares samples with all others but removed ones.
 
-
-@dataclass(frozen=True, eq=False)
-class Decision:
-    """Which samples are removed, and what it rests on."""
-
-    removals: Removals
-    found: Edges
-    """Edges that were found on the way."""
-    checked: np.ndarray
-    """Ids of kept samples that were compared with all that are kept."""
+Takes the ids of the samples, the most preferred first, and the ids of the removed ones.
+"""
 
 
 def decide(
     edges: Edges,
     followers: np.ndarray,
     check: Check,
+    place_of: PlaceOf,
     *,
     exact: tuple[np.ndarray, np.ndarray] | None = None,
-    released: np.ndarray | None = None,
-    checked_before: np.ndarray = _NOBODY,
-    removed_before: np.ndarray = _NOBODY,
-) -> Decision:
+    released: np.ndarray = _NOBODY,
+) -> Removals:
     """Decide so that no two kept samples are similar.
 
     Where all samples that a follower is known to be similar to are removed, it is kept;
@@ -62,23 +60,22 @@ def decide(
         edges: All that is known. Pairs of samples that follow nobody are all among them.
         followers: Ids of all others.
         check: Makes further comparisons.
+        place_of: The order of preference.
         exact: As :func:`~curation.dedup.resolve.resolve` takes it.
-        released: As there.
-        checked_before: Ids that an earlier decision at the same threshold has checked:
-            their edges with all samples are known, save those of ``removed_before``.
-        removed_before: Ids that the earlier decision has removed.
+        released: As there. Two of them need not be compared.
     """
     found = [edges]
-    checked, removed, unsettled = checked_before, removed_before, _NOBODY
+    checked = removed = unsettled = _NOBODY
     while True:
-        removals = resolve(join_edges(found), exact=exact, released=released)
+        known = directed(join_edges(found), place_of)
+        removals = resolve(known, exact=exact, released=released)
+        # What was removed when others were checked was not compared with them.
         doubtful = np.setdiff1d(followers, checked)
         unsure = np.unique(np.concatenate([doubtful, removed, unsettled]))
         unsure = np.setdiff1d(unsure, removals.removed, assume_unique=True)
         if not len(unsure):
-            kept = np.setdiff1d(checked, removals.removed)
-            return Decision(removals, join_edges(found[1:]), kept)
-        result = check(unsure, removals.removed)
+            return removals
+        result = check(unsure[np.argsort(place_of(unsure))], removals.removed)
         found.append(result.edges)
         unsettled = result.unsettled
         checked = np.union1d(checked, np.setdiff1d(unsure, unsettled))
@@ -86,29 +83,43 @@ def decide(
 
 
 def check_rows(
-    rows: CellRows, some: np.ndarray, is_kept: np.ndarray, thresholds: Thresholds
+    rows: CellRows, some: np.ndarray, stays: np.ndarray, thresholds: Thresholds
 ) -> tuple[Pairs, np.ndarray]:
-    """Compare some kept rows with all that are kept.
+    """Compare some rows with each other and all others.
 
     Args:
-        rows: All of them.
-        some: ``(n,)`` bool, rows that are kept.
-        is_kept: ``(n,)`` bool.
+        rows: Those that are kept as far as is known.
+        some: Row numbers, without repetition, the most preferred first.
+        stays: ``(n,)`` bool, rows that are kept whatever they are like. They are compared
+            with others, not with each other.
         thresholds: What counts as similar.
 
     Returns:
-        Pairs; and ``(n,)`` bool, those of ``some`` that further kept rows may be like.
+        Pairs; and ``(n,)`` bool, those of ``some`` that further rows may be like.
     """
-    pairs, is_cut = compare_some(
-        rows, some, is_kept & ~some, thresholds.min_similarity, thresholds.max_pairs
-    )
-    is_free = some.copy()
-    is_free[pairs.row] = False
-    free = np.flatnonzero(is_free)
-    # Those that nobody removes may be a crowd, so they are compared as crowds are.
-    among = compare_rows(rows.where(free), thresholds)
-    unsettled = some.copy()
+    are_some = np.zeros(len(rows), bool)
+    are_some[some] = True
+    found, is_cut = [], False
+    for ours, others in (
+        (are_some & ~stays, ~are_some),
+        (are_some & stays, ~are_some & ~stays),
+    ):
+        pairs, cut = compare_some(
+            rows, ours, others, thresholds.min_similarity, thresholds.max_pairs
+        )
+        found.append(pairs)
+        is_cut |= cut
+    is_paired = np.zeros(len(rows), bool)
+    for pairs in found:
+        is_paired[pairs.row] = is_paired[pairs.better] = True
+    # Those that no other is like may be a crowd, so they are compared as crowds are. One
+    # that stays is as preferred as can be.
+    free = some[stays[some] | ~is_paired[some]]
+    free = free[np.argsort(~stays[free], kind="stable")]
+    among = compare_rows(rows.where(free), thresholds, stays[free])
+    found.append(among.pairs.among(free))
+    unsettled = are_some
     if not is_cut:
         elsewhere = rows.cells[free, 0] < 0
         unsettled[free] = among.is_cut | ~(among.is_leader | elsewhere)
-    return join_pairs([pairs, among.pairs.among(free)], len(rows)), unsettled
+    return join_pairs(found, len(rows)), unsettled

@@ -5,17 +5,14 @@ there are: where too many rows would be held, only a range of hashes is looked a
 shards are read again for the next.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from curation.dedup.preference import Preference, best_first
-from curation.dedup.rows import ordinals, row_ids, rows_in_shard
+from curation.dedup.preference import Preference, best_first, read_rows
+from curation.dedup.rows import ReadColumns, row_ids
 from curation.errors import TableError
-
-ReadColumns = Callable[[int, Sequence[str]], pa.Table]
-"""Gives columns of the samples of a shard by its ordinal, one row a sample, in order."""
 
 NUM_HEX_DIGITS = 64  # of a sha256
 
@@ -111,13 +108,8 @@ def _removed(
 
     if not len(ids):
         return np.empty((2, 0), np.uint64)
-    columns = list(dict.fromkeys(["sha256", *(p.column for p in preferences)]))
-    frames = []
-    for shard in np.unique(ordinals(ids)).tolist():
-        ours = ids[ordinals(ids) == shard]
-        table = read(shard, columns).take(pa.array(rows_in_shard(ours)))
-        frames.append(pl.DataFrame(table).with_columns(pl.Series("id", ours)))
-    ordered = best_first(pl.concat(frames, how="vertical_relaxed"), preferences, ["id"])
+    columns = ["sha256", *(preference.column for preference in preferences)]
+    ordered = best_first(read_rows(ids, read, columns), preferences, ["id"])
     first = ordered.with_columns(pl.col("id").first().over("sha256").alias("survivor"))
     removed = first.filter(pl.col("id") != pl.col("survivor"))
     return np.stack([removed["id"].to_numpy(), removed["survivor"].to_numpy()])

@@ -5,19 +5,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from curation.dedup.bins import check_in_bins
-from curation.dedup.decision import Decision, decide
-from curation.dedup.records import (
-    KnownPairs,
-    Record,
-    num_records,
-    read_found,
-    read_last_record,
-    read_pairs,
-    write_record,
-)
-from curation.dedup.resolve import Edges, join_edges
-from curation.dedup.rows import ordinals
-from curation.dedup.state import State, read_batches
+from curation.dedup.decision import decide
+from curation.dedup.known_pairs import KnownPairs, read_pairs
+from curation.dedup.resolve import Edges, PlaceOf, Removals, join_edges
+from curation.dedup.rows import ordinals, renumbered
+from curation.dedup.state import Part, State, read_parts
 from curation.errors import InputError, StaleError
 
 _NOBODY = np.empty(0, np.uint64)
@@ -25,35 +17,37 @@ _NOBODY = np.empty(0, np.uint64)
 
 def decide_shards(
     state: State,
-    shards: Iterable[int],
+    shards: Sequence[int],
+    place_of: PlaceOf,
     *,
     min_similarity: float,
     edges: Edges | None = None,
     exact: tuple[np.ndarray, np.ndarray] | None = None,
-    released: np.ndarray | None = None,
+    released: np.ndarray = _NOBODY,
     device: str | None = None,
-) -> Decision:
-    """Decide which samples of some shards are removed, and record it in the state.
+) -> Removals:
+    """Decide which samples of some shards are removed.
 
-    The answer is that of starting over with these shards, in these batches: whatever was
-    there before and is not named leaves no trace.
+    The answer is the greedy leader's on these shards, up to what cells lose: when they
+    came, what else came or went, and what was decided before leave no trace.
+
+    Ids, here and in the result, have a shard's place in ``shards`` for its ordinal.
 
     Args:
-        state: Has the pairs of all batches.
-        shards: Ordinals of those that take part: see ``current_ordinals``.
+        state: Has the pairs.
+        shards: The state's ordinals of those that take part: see ``current_ordinals``.
+        place_of: The order of preference.
         min_similarity: Cosine from which two samples are copies; at least the state's
             ``similarity_floor``.
         edges: Further pairs that count as copies, such as perceptual ones.
         exact: Ids with the same bytes as another, and those others, as
-            ``find_exact_duplicates`` gives them.
-        released: Ids of samples that stay, because they were published. Without it, a
-            sample that is no longer preceded by its twin can take the place of one that
-            was kept before.
+            ``find_exact_duplicates`` gives them for the same preferences.
+        released: Ids of samples that stay, because they were published.
         device: Where to compute; by default a GPU if there is one.
 
     Raises:
         InputError: ``min_similarity`` is below the floor or above 1.
-        StaleError: A bin has not compared a batch yet.
+        StaleError: Some of the shards' vectors were not compared yet.
     """
     floor = state.settings.similarity_floor
     if not floor <= min_similarity <= 1:
@@ -61,73 +55,80 @@ def decide_shards(
             f"min_similarity is {min_similarity}; {state.folder} has the pairs from "
             f"{floor} to 1. For a lower one, begin another state"
         )
-    alive = np.unique(np.fromiter(shards, np.int64))
-    batches = read_batches(state)
-    known = [_read_batch_pairs(state, batch.number) for batch in batches]
-    listed = [pairs for batch in known for pairs in batch]
-    found = join_edges([*(pairs.edges for pairs in listed), read_found(state)])
-    found = found.where(found.similarity >= np.float32(min_similarity))
-    every = join_edges([found, *([] if edges is None else [edges])])
-    followers = np.concatenate([_NOBODY, *(pairs.followers for pairs in listed)])
-    absent = np.setdiff1d([ordinal for batch in batches for ordinal in batch.shards], alive)
-    record = read_last_record(state)
-    if record and not _still_holds(record, min_similarity, absent, known):
-        record = None
-    decision = decide(
-        every.where(_are_of(every.row, alive) & _are_of(every.better, alive)),
-        np.unique(followers[_are_of(followers, alive)]),
-        check_in_bins(state, alive, min_similarity, device=device),
+    found, followers = known_edges(state, shards)
+    semantic = found.where(found.similarity >= np.float32(min_similarity))
+    return decide(
+        join_edges([semantic] if edges is None else [semantic, edges]),
+        followers,
+        check_in_bins(state, _places_in(shards), released, min_similarity, device=device),
+        place_of,
         exact=exact,
         released=released,
-        checked_before=_among(record.decision.checked, alive) if record else _NOBODY,
-        removed_before=_among(record.decision.removals.removed, alive)
-        if record
-        else _NOBODY,
     )
-    number = num_records(state)
-    new = Record(number, min_similarity, len(batches), absent, decision)
-    write_record(state, new)
-    return decision
 
 
-def _read_batch_pairs(state: State, batch: int) -> list[KnownPairs]:
-    """Read the pairs that every bin has found for a batch."""
-    pairs = []
-    for bin_ in range(state.centroids.num_bins):
-        path = state.pairs_path(bin_, batch)
-        if not state.storage.exists(path):
-            raise StaleError(
-                f"{state.folder}: bin {bin_} has not compared batch {batch} yet; compare "
-                "every bin before deciding"
-            )
-        pairs.append(read_pairs(state, path))
-    return pairs
+def known_edges(state: State, shards: Sequence[int]) -> tuple[Edges, np.ndarray]:
+    """Read the similar pairs of some shards' samples.
 
+    Args:
+        state: Has compared the shards.
+        shards: The state's ordinals.
 
-def _still_holds(
-    record: Record,
-    min_similarity: float,
-    absent: np.ndarray,
-    known: Sequence[Sequence[KnownPairs]],
-) -> bool:
-    """Tell whether what a decision has checked need not be checked again.
+    Returns:
+        Edges, not directed, each once, down to the floor; and the ids of followers, not all
+        of whose edges are there. Ids have a shard's place in ``shards`` for its ordinal.
 
-    That is so if every sample that takes part now was either there, or came later and was
-    compared with what had been checked.
+    Raises:
+        StaleError: Some of the shards' vectors were not compared yet.
     """
-    came_later = [pairs for batch in known[record.num_batches :] for pairs in batch]
+    parts = [part for part in read_parts(state) if set(part.ordinals) & set(shards)]
+    known = [
+        pairs
+        for bin_ in range(state.centroids.num_bins)
+        for pairs in _read_compared(state, bin_, parts)
+    ]
+    edges = join_edges(pairs.edges for pairs in known)
+    edges = edges.where(_take_part(edges.row, shards) & _take_part(edges.better, shards))
+    followers = np.concatenate([_NOBODY, *(pairs.followers for pairs in known)])
+    followers = np.unique(followers[_take_part(followers, shards)])
+    places = _places_in(shards)
+    # Two bins may both have found a pair.
+    low, high = np.minimum(edges.row, edges.better), np.maximum(edges.row, edges.better)
+    order = np.lexsort((high, low))
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
+    edges = edges.where(order[is_first])
     return (
-        record.min_similarity == min_similarity
-        and set(record.absent.tolist()) <= set(absent.tolist())
-        and all(pairs.decision == record.number for pairs in came_later)
+        Edges(
+            renumbered(edges.row, places),
+            renumbered(edges.better, places),
+            edges.similarity,
+            edges.kind,
+        ),
+        renumbered(followers, places),
     )
 
 
-def _are_of(ids: np.ndarray, shards: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.isin(ordinals(ids), shards)
-    return found
+def _read_compared(state: State, bin_: int, parts: Iterable[Part]) -> list[KnownPairs]:
+    """Read a bin's pairs, if it has compared all that takes part."""
+    known = read_pairs(state, bin_)
+    compared = {name for pairs in known for name in pairs.parts}
+    missing = [p.name for p in parts if bin_ in p.bins and p.name not in compared]
+    if missing:
+        raise StaleError(
+            f"{state.folder}: bin {bin_} has not compared {len(missing)} parts yet, such "
+            f"as {missing[0]}; compare every bin before deciding"
+        )
+    return known
 
 
-def _among(ids: np.ndarray, shards: np.ndarray) -> np.ndarray:
-    found: np.ndarray = ids[_are_of(ids, shards)]
+def _places_in(shards: Sequence[int]) -> np.ndarray:
+    """Give for each ordinal of the state its place in ``shards``, -1 if it isn't there."""
+    places = np.full(max(shards, default=0) + 1, -1)
+    places[np.array(shards, np.int64)] = np.arange(len(shards))
+    return places
+
+
+def _take_part(ids: np.ndarray, shards: Sequence[int]) -> np.ndarray:
+    found: np.ndarray = np.isin(ordinals(ids), np.array(shards, np.int64))
     return found

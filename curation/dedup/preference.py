@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
+from curation.dedup.rows import ReadColumns, ordinals, rows_in_shard
 from curation.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +64,67 @@ def best_first(
         nulls_last=True,
         maintain_order=True,
     )
+
+
+def read_rows(ids: np.ndarray, read: ReadColumns, columns: Sequence[str]) -> "pl.DataFrame":
+    """Read columns of some samples, with ``id`` as one more, grouped by shard."""
+    import polars as pl
+
+    columns = list(dict.fromkeys(columns))
+    shards = ordinals(ids)
+    frames = [pl.DataFrame({"id": pl.Series([], dtype=pl.UInt64)})]
+    for shard in np.unique(shards).tolist():
+        ours = ids[shards == shard]
+        frame = pl.DataFrame({"id": ours})
+        if columns:
+            rows = pa.array(rows_in_shard(ours))
+            frame = frame.hstack(pl.DataFrame(read(shard, columns).take(rows)))
+        frames.append(frame)
+    return pl.concat(frames[1:] or frames, how="vertical_relaxed")
+
+
+class Places:
+    """The order of preference among samples of many shards.
+
+    Columns are read of the samples that are asked for, and remembered.
+    """
+
+    def __init__(self, read: ReadColumns, preferences: Sequence[Preference]) -> None:
+        """Begin.
+
+        Args:
+            read: Gives the columns that ``preferences`` name.
+            preferences: The first decides, unless equal; ties by id.
+        """
+        self._read = read
+        self._preferences = preferences
+        self._ids = np.empty(0, np.uint64)
+        self._places = np.empty(0, np.int64)
+        self._frame: pl.DataFrame | None = None
+
+    def __call__(self, ids: np.ndarray) -> np.ndarray:
+        """Give the place of each sample, int64, the most preferred first.
+
+        Places are comparable within one call only.
+        """
+        new = np.setdiff1d(ids, self._ids)
+        if len(new):
+            self._take(new)
+        found: np.ndarray = self._places[np.searchsorted(self._ids, ids)]
+        return found
+
+    def _take(self, new: np.ndarray) -> None:
+        import polars as pl
+
+        columns = [preference.column for preference in self._preferences]
+        frames = [] if self._frame is None else [self._frame]
+        frames.append(read_rows(new, self._read, columns))
+        self._frame = best_first(
+            pl.concat(frames, how="vertical_relaxed"), self._preferences, ["id"]
+        )
+        ordered = self._frame["id"].to_numpy()
+        self._places = np.argsort(ordered)
+        self._ids = ordered[self._places]
 
 
 def order_of(rank: np.ndarray) -> np.ndarray:

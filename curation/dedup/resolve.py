@@ -1,10 +1,13 @@
 """Which samples go, and which kept sample stands for each: one answer over all kinds.
 
-Everything that is known of two samples being alike is an edge from the one that is
-preferred less to the one that is preferred more. A sample is removed if and only if one
-that it has an edge to is kept. So every removed sample has a kept twin, no two kept
-samples have an edge, and the result depends on the edges and on nothing else: it is the
-greedy leader's, the first maximal independent set in the order of preference.
+Everything that is known of two samples being alike is an edge. It is directed, here and
+nowhere else, from the one that is preferred less to the one that is preferred more, so
+that what is found need not be found again when preferences change.
+
+A sample is removed if and only if one that it has an edge to is kept. So every removed
+sample has a kept twin, no two kept samples have an edge, and the result depends on the
+edges and the order and on nothing else: it is the greedy leader's, the first maximal
+independent set in the order of preference.
 
 Samples with the same bytes share a fate: they go to the survivor of the first of them.
 """
@@ -24,14 +27,18 @@ KINDS = ("exact", "perceptual", "semantic")
 EXACT, PERCEPTUAL, SEMANTIC = range(3)
 
 
+PlaceOf = Callable[[np.ndarray], np.ndarray]
+"""Gives the places of samples, by ids, in the order of preference; the first is best."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Edges:
     """Pairs of samples that are alike. All arrays have the same length."""
 
     row: np.ndarray
-    """uint64, the one that is preferred less."""
+    """uint64; once directed, the one that is preferred less."""
     better: np.ndarray
-    """uint64, the one that is preferred more."""
+    """uint64; once directed, the one that is preferred more."""
     similarity: np.ndarray
     """float32, in [-1, 1]; 1 is the same."""
     kind: np.ndarray
@@ -87,6 +94,21 @@ def join_edges(parts: Iterable[Edges]) -> Edges:
     )
 
 
+def directed(edges: Edges, place_of: PlaceOf) -> Edges:
+    """Turn edges so that ``better`` is the one that is preferred."""
+    nodes, numbers = np.unique(
+        np.concatenate([edges.row, edges.better]), return_inverse=True
+    )
+    places = place_of(nodes)[numbers]
+    row, better = places[: len(edges)], places[len(edges) :]
+    return Edges(
+        np.where(row > better, edges.row, edges.better),
+        np.where(row > better, edges.better, edges.row),
+        edges.similarity,
+        edges.kind,
+    )
+
+
 def resolve(
     edges: Edges,
     *,
@@ -96,7 +118,7 @@ def resolve(
     """Decide which samples are removed, and which kept sample stands for each.
 
     Args:
-        edges: Perceptual and semantic pairs that count as alike.
+        edges: Perceptual and semantic pairs that count as alike, directed.
         exact: Ids that have the same bytes as another, and that other: the first of its
             group, as ``find_exact_duplicates`` gives them.
         released: Ids of samples that stay whatever they are alike to, because they
@@ -265,8 +287,9 @@ def _with_released_original(
     groups = np.unique(originals)
     members = np.concatenate([groups, copies])
     group = np.concatenate([groups, originals])
-    first_released = np.lexsort((members, ~_is_in(members, released), group))
-    members, group = members[first_released], group[first_released]
+    is_copy = members != group
+    released_first = np.lexsort((members, is_copy, ~_is_in(members, released), group))
+    members, group = members[released_first], group[released_first]
     starts = np.searchsorted(group, groups)
     new_originals = members[starts][np.searchsorted(groups, group)]
     goes = (members != new_originals) & ~_is_in(members, released)

@@ -4,9 +4,15 @@ A shard's ordinal is in the upper 32 bits and the sample's row in the lower. Two
 may have a sample with the same key; a row is never ambiguous, and takes eight bytes.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+import pyarrow as pa
 
 ROW_BITS = 32
+
+ReadColumns = Callable[[int, Sequence[str]], pa.Table]
+"""Gives columns of the samples of a shard by its ordinal, one row a sample, in order."""
 
 
 def row_ids(ordinal: int, rows: np.ndarray | int) -> np.ndarray:
@@ -32,3 +38,15 @@ def ordinals(ids: np.ndarray) -> np.ndarray:
 def rows_in_shard(ids: np.ndarray) -> np.ndarray:
     """Give the row in its shard of each id, int64."""
     return (ids & np.uint64((1 << ROW_BITS) - 1)).astype(np.int64)
+
+
+def renumbered(ids: np.ndarray, new_ordinals: np.ndarray) -> np.ndarray:
+    """Give ids whose shards have other ordinals.
+
+    Args:
+        ids: uint64.
+        new_ordinals: The new ordinal of each old one, int64.
+    """
+    upper = new_ordinals[ordinals(ids)].astype(np.uint64) << np.uint64(ROW_BITS)
+    found: np.ndarray = upper | rows_in_shard(ids).astype(np.uint64)
+    return found

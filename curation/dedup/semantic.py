@@ -131,12 +131,17 @@ def _decide(rows: CellRows, thresholds: Thresholds) -> Removals:
         return make_edges(pairs.row, pairs.better, similarity, SEMANTIC)
 
     def check(unsure: np.ndarray, removed: np.ndarray) -> Checked:
-        some, is_kept = np.zeros(len(rows), bool), np.ones(len(rows), bool)
-        some[unsure.astype(np.int64)] = True
-        is_kept[removed.astype(np.int64)] = False
-        pairs, unsettled = check_rows(rows, some, is_kept, thresholds)
-        return Checked(edges_of(pairs), np.flatnonzero(unsettled).astype(np.uint64))
+        kept = np.setdiff1d(np.arange(len(rows)), removed.astype(np.int64))
+        some = np.searchsorted(kept, unsure.astype(np.int64))
+        stays = np.zeros(len(kept), bool)
+        pairs, unsettled = check_rows(rows.where(kept), some, stays, thresholds)
+        return Checked(edges_of(pairs.among(kept)), kept[unsettled].astype(np.uint64))
 
     compared = compare_rows(rows, thresholds)
     followers = np.flatnonzero(~compared.is_leader).astype(np.uint64)
-    return decide(edges_of(compared.pairs), followers, check).removals
+    return decide(edges_of(compared.pairs), followers, check, _in_order)
+
+
+def _in_order(rows: np.ndarray) -> np.ndarray:
+    """Give places to rows that are in order of preference already."""
+    return rows.astype(np.int64)

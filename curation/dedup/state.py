@@ -6,14 +6,13 @@ Under one folder, for one encoder and one fit of centroids:
 - ``batches/<batch>.parquet``: shards that came together, with their ordinals
 - ``rows/<bin>/<part>.parquet``: vectors with a cell in the bin, of some shards
 - ``parts/<part>.parquet``: which shards those files are of; written after them
-- ``pairs/<bin>/<batch>.parquet``: similar pairs of a batch's vectors with all before
-- ``decisions/<n>/``: samples removed, and pairs and checked samples found while deciding
+- ``pairs/<bin>/<n>.parquet``: similar pairs of some parts with each other and all before
 
 Files are only ever added, and each is written whole, the one that vouches for others last:
 a step that was interrupted is done again, and one that is done is skipped. A shard that was
 replaced gets a new ordinal in a new batch; its old rows stay in the files and are left out
-when deciding. Earlier batches are preferred, so that a new shard never takes a place that
-was given.
+when deciding. What samples are preferred by, and from which similarity they are copies, is
+not in the state: it can be decided again with others at no cost.
 
 Belongs here: the layout, the settings, batches. The three steps are in ``assignment.py``,
 ``bins.py`` and ``incremental.py``.
@@ -22,18 +21,16 @@ Belongs here: the layout, the settings, batches. The three steps are in ``assign
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from curation.dedup.centroids import Centroids, read_centroids, write_centroids
 from curation.dedup.comparison import Thresholds
-from curation.dedup.preference import Preference, parse_preferences
 from curation.errors import InputError, StaleError
 from curation.fingerprint import fingerprint
 from curation.storage.base import Storage
-from curation.tables import BATCH, PART, read_about, read_table, write_table
+from curation.tables import BATCH, read_about, read_table, write_table
 
 SETTINGS = "settings"
 
@@ -44,15 +41,12 @@ class StateSettings:
 
     encoder: str
     """Fingerprint of the model that made the vectors; others are refused."""
-    prefer: tuple[str, ...] = ()
-    """Which of two similar samples stays, after the one of the earlier batch: columns
-    with ``asc`` or ``desc``. ``centroid_similarity`` and ``random`` can be named too."""
     similarity_floor: float = 0.9
     """The lowest ``min_similarity`` that can be decided with; pairs down to it are kept.
     Lower costs storage."""
     leader_similarity: float = 0.98
-    """From which a row is taken for a copy while comparing. Higher costs comparisons
-    and spares some while deciding."""
+    """From which a vector is not compared with further ones until deciding shows that it
+    must be. Higher costs comparisons and spares some while deciding."""
     max_pairs: int = 64
     """Pairs kept per row and cell."""
 
@@ -64,12 +58,6 @@ class StateSettings:
             )
         if self.max_pairs < 1:
             raise InputError(f"max_pairs is {self.max_pairs}; expected at least 1")
-        parse_preferences(self.prefer)
-
-    @property
-    def preferences(self) -> tuple[Preference, ...]:
-        """What ``prefer`` says."""
-        return parse_preferences(self.prefer)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -90,12 +78,13 @@ class Batch:
 class Part:
     """Shards whose vectors were written together."""
 
-    batch: int
     name: str
     """Of its files."""
     ordinals: tuple[int, ...]
     bins: frozenset[int]
     """Those that got any vector."""
+    length_error: float
+    """The most that a vector's length differs from 1."""
     unusable: Mapping[str, int]
     """How many vectors take part in no comparison, by reason."""
 
@@ -117,15 +106,23 @@ class State:
         """Where a bin's vectors of some shards are."""
         return self.path("rows", f"{bin_:05d}", part)
 
-    def pairs_path(self, bin_: int, batch: int) -> str:
-        """Where the pairs of a batch that a bin has found are."""
-        return self.path("pairs", f"{bin_:05d}", f"{batch:05d}")
+    def part_path(self, part: str) -> str:
+        """Where the record of some shards is."""
+        return self.path("parts", part)
+
+    def pairs_paths(self, bin_: int) -> list[str]:
+        """Where the pairs that a bin has found are, in the order they were found."""
+        return _paths(self, f"pairs/{bin_:05d}")
+
+    def next_pairs_path(self, bin_: int) -> str:
+        """Where the pairs that a bin finds next go."""
+        return self.path("pairs", f"{bin_:05d}", f"{len(self.pairs_paths(bin_)):05d}")
 
     @cached_property
     def fingerprint(self) -> str:
         """The hash of everything that decides which pairs are found."""
-        settings = {name: _json(value) for name, value in asdict(self.settings).items()}
-        return fingerprint("duplicate_state", self.centroids.fingerprint, settings)
+        made_from = self.centroids.fingerprint, asdict(self.settings)
+        return fingerprint("duplicate_state", *made_from)
 
 
 def create_state(
@@ -146,8 +143,7 @@ def create_state(
                 "settings or centroids; choose another folder, or delete that one"
             )
         return there
-    about = {name: _json(value) for name, value in asdict(settings).items()}
-    write_centroids(storage, path, centroids, **{SETTINGS: about})
+    write_centroids(storage, path, centroids, **{SETTINGS: asdict(settings)})
     return state
 
 
@@ -160,29 +156,28 @@ def open_state(storage: Storage, folder: str) -> State:
     """
     path = f"{folder}/centroids.parquet"
     centroids = read_centroids(storage, path)
-    about = read_about(storage, path)[SETTINGS]
-    settings = StateSettings(**(about | {"prefer": tuple(about["prefer"])}))
+    settings = StateSettings(**read_about(storage, path)[SETTINGS])
     return State(storage, folder, settings, centroids)
 
 
 def begin_batch(state: State, shards: Mapping[str, str]) -> Batch | None:
     """Give ordinals to the shards that the state doesn't know yet.
 
+    Only one process may do this at a time.
+
     Args:
         state: Gets a new batch, if there are any.
-        shards: Name to fingerprint of its vectors and of the columns that rank them; those
-            known by both are left out.
+        shards: Name to fingerprint of its vectors; those known by both are left out.
 
     Returns:
         The new batch; None if all shards are known.
     """
-    known = {pair for batch in read_batches(state) for pair in batch.shards.values()}
+    batches = read_batches(state)
+    known = {shard for batch in batches for shard in batch.shards.values()}
     new = sorted(set(shards.items()) - known)
     if not new:
         return None
-    batches = read_batches(state)
     first = sum(len(batch.shards) for batch in batches)
-    number = len(batches)
     names, fingerprints = zip(*new, strict=True)
     table = pa.table(
         {
@@ -191,9 +186,9 @@ def begin_batch(state: State, shards: Mapping[str, str]) -> Batch | None:
             "fingerprint": pa.array(fingerprints),
         }
     )
-    path = state.path("batches", f"{number:05d}")
+    path = state.path("batches", f"{len(batches):05d}")
     write_table(state.storage, path, BATCH, table, fingerprint=state.fingerprint)
-    return Batch(number, dict(enumerate(new, start=first)))
+    return Batch(len(batches), dict(enumerate(new, start=first)))
 
 
 def read_batches(state: State) -> list[Batch]:
@@ -201,72 +196,53 @@ def read_batches(state: State) -> list[Batch]:
     batches = []
     for number, path in enumerate(_paths(state, "batches")):
         table = read_table(state.storage, path, BATCH)
-        pairs = zip(
+        shards = zip(
             table["shard"].to_pylist(), table["fingerprint"].to_pylist(), strict=True
         )
-        batches.append(
-            Batch(number, dict(zip(table["ordinal"].to_pylist(), pairs, strict=True)))
-        )
+        listed = dict(zip(table["ordinal"].to_pylist(), shards, strict=True))
+        batches.append(Batch(number, listed))
     return batches
 
 
 def read_parts(state: State) -> list[Part]:
-    """Read which shards' vectors are in the state, in order of batch and ordinal."""
+    """Read which shards' vectors are in the state, in order of their names."""
     parts = []
     for path in _paths(state, "parts"):
         about = read_about(state.storage, path)
-        bins = read_table(state.storage, path, PART, ["bin"])["bin"].to_pylist()
-        parts.append(
-            Part(
-                about["batch"],
-                path.rpartition("/")[2].removesuffix(".parquet"),
-                tuple(about["ordinals"]),
-                frozenset(bins),
-                about["unusable"],
-            )
-        )
+        name = path.rpartition("/")[2].removesuffix(".parquet")
+        bins, ordinals = frozenset(about["bins"]), tuple(about["ordinals"])
+        error, unusable = about["length_error"], about["unusable"]
+        parts.append(Part(name, ordinals, bins, error, unusable))
     return parts
 
 
-def missing_shards(batches: Iterable[Batch], parts: Iterable[Part]) -> dict[int, str]:
-    """Give ordinal and name of the shards whose vectors are not in the state yet."""
-    there = {ordinal for part in parts for ordinal in part.ordinals}
-    return {
-        ordinal: name
-        for batch in batches
-        for ordinal, (name, _) in batch.shards.items()
-        if ordinal not in there
-    }
-
-
-def current_ordinals(state: State, shards: Mapping[str, str]) -> dict[str, int]:
-    """Give the ordinal of each shard as it is now.
+def current_ordinals(state: State, shards: Iterable[tuple[str, str]]) -> list[int]:
+    """Give the ordinals of shards as they are now.
 
     Args:
         state: Knows them.
-        shards: Name to fingerprint.
+        shards: Names, and the fingerprints of their vectors.
 
     Raises:
-        StaleError: A shard isn't in any batch.
+        StaleError: The vectors of a shard are not in the state.
     """
+    there = {ordinal for part in read_parts(state) for ordinal in part.ordinals}
     known = {
-        pair: ordinal
+        shard: ordinal
         for batch in read_batches(state)
-        for ordinal, pair in batch.shards.items()
+        for ordinal, shard in batch.shards.items()
+        if ordinal in there
     }
-    for name, made_from in shards.items():
-        if (name, made_from) not in known:
-            raise StaleError(
-                f"{name} is not among the compared shards, or was replaced since; add the "
-                "new shards to the state first"
-            )
-    return {name: known[name, made_from] for name, made_from in shards.items()}
+    listed = list(shards)
+    missing = [shard for shard in listed if shard not in known]
+    if missing:
+        raise StaleError(
+            f"{state.folder}: {len(missing)} shards have no vectors in the state, or were "
+            f"replaced since, such as {missing[0][0]}; add them first"
+        )
+    return [known[shard] for shard in listed]
 
 
 def _paths(state: State, folder: str) -> list[str]:
     files = state.storage.list_files(f"{state.folder}/{folder}", ".parquet")
     return [file.path for file in files]
-
-
-def _json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -170,8 +170,13 @@ def make_vectors(
         zero=int(zero.sum()),
         not_unit_length=int((finite & ~zero & ~usable).sum()),
     )
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Vectors(rows, where, float(error[usable].max(initial=0))), usable, unusable
+    length_error = float(error[usable].max(initial=0))
+    return Vectors(rows, find_device(device), length_error), usable, unusable
+
+
+def find_device(name: str | None) -> torch.device:
+    """Give the device of that name; by default a GPU if there is one."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:

@@ -69,7 +69,7 @@ class CaptionLanguage(ReadyMade):
 
     Brings the function ``language(text)``, for ``language(caption) in ["en", "de"]``.
     Languages are told anew for every selection (tens of thousands of captions a second on
-    one core, ``benchmarks/select.py``); none is stored.
+    one core, ``benchmarks/selection.py``); none is stored.
 
     Source: Lui and Baldwin, langid.py (ACL 2012), as maintained in py3langid.
     """

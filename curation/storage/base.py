@@ -6,17 +6,23 @@ that begin with a dot are hidden: they are never listed, and unfinished writes h
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from curation.errors import InputError
 
 T = TypeVar("T")
 
-COPY_BLOCK = 8 << 20  # bytes held at once while copying between unlike storages
+COPY_BLOCK = 8 << 20  # bytes read at once while copying between unlike storages
+COPY_GAP = 256 << 10  # bytes read along with their neighbours rather than asked around
+BLOCKS_AHEAD = 4  # read while one is written; hides the latency of S3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class ByteRange:
     stop: int
 
 
+Buffer = bytes | memoryview
 Part = bytes | ByteRange
 """A piece of a file that is being put together: literal bytes, or a range of another."""
 
@@ -100,16 +107,24 @@ class Storage(ABC):
         with self.open_writer(path) as file:
             file.write(data)
 
-    def write_parts(self, path: str, parts: Iterable[Part]) -> None:
+    def write_parts(
+        self, path: str, parts: Iterable[Part], check: Callable[[], None] | None = None
+    ) -> None:
         """Put a file together from literal bytes and ranges of other files, in order.
 
         Ranges keep their bytes exactly. A storage overrides this where it can copy
         without moving the bytes through the process.
+
+        Args:
+            path: Of the file.
+            parts: What it consists of.
+            check: Called when all is copied and before the file appears, which what it
+                raises prevents.
         """
         with self.open_writer(path) as file:
-            for part in parts:
-                for block in part_blocks(part):
-                    file.write(block)
+            file.writelines(part_blocks(parts))
+            if check:
+                check()
 
     def exists(self, path: str) -> bool:
         """Tell whether a file is there."""
@@ -133,23 +148,96 @@ def once_per_process(owner: object, name: str, make: Callable[[], T]) -> T:
     return made[process]
 
 
-def part_blocks(part: Part) -> Iterator[bytes]:
-    """Read a part in blocks of at most 8 MiB.
+def part_blocks(parts: Iterable[Part]) -> Iterator[Buffer]:
+    """Read parts in order, in blocks of at most 8 MiB unless literal bytes are longer.
+
+    Ranges that lie near each other in one file are read at once, and some blocks are read
+    ahead: one more request to S3 takes as long as a few hundred kilobytes.
 
     Raises:
         InputError: A range reaches past the end of its file.
     """
-    if isinstance(part, bytes):
-        yield part
-        return
-    position = part.start
-    while position < part.stop:
-        stop = min(position + COPY_BLOCK, part.stop)
-        block = part.storage.read(part.path, position, stop)
-        if len(block) != stop - position:
-            raise past_the_end(part, found_size=position + len(block))
-        yield block
-        position = stop
+    reads = (partial(_read_group, group) for group in _groups(parts))
+    for blocks in run_ahead(reads, BLOCKS_AHEAD):
+        yield from blocks
+
+
+def run_ahead(calls: Iterable[Callable[[], T]], most: int) -> Iterator[T]:
+    """Yield what calls return, in order, while some of the next ones run in threads."""
+    with ThreadPoolExecutor(most) as threads:
+        under_way: deque[Future[T]] = deque()
+        for call in calls:
+            under_way.append(threads.submit(call))
+            if len(under_way) > most:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+
+def near_ranges(
+    ranges: Iterable[ByteRange], *, block: int, gap: int
+) -> Iterator[list[ByteRange]]:
+    """Join ranges of one file that are better read at once.
+
+    Args:
+        ranges: Of any files.
+        block: Most bytes from the first to the last; longer ranges are cut.
+        gap: Most bytes between two.
+    """
+    group: list[ByteRange] = []
+    for part in ranges:
+        for piece in [part] if 0 < part_size(part) <= block else _pieces(part, block):
+            if group and not _is_near(piece, group, block, gap):
+                yield group
+                group = []
+            group.append(piece)
+    if group:
+        yield group
+
+
+def _pieces(part: ByteRange, block: int) -> Iterator[ByteRange]:
+    for start in range(part.start, part.stop, block):
+        yield replace(part, start=start, stop=min(start + block, part.stop))
+
+
+def _is_near(part: ByteRange, group: list[ByteRange], block: int, gap: int) -> bool:
+    last = group[-1]
+    is_near = 0 <= part.start - last.stop <= gap and part.stop - group[0].start <= block
+    return is_near and part.storage is last.storage and part.path == last.path
+
+
+def slices(group: list[ByteRange], data: bytes) -> list[memoryview]:
+    """Cut the ranges out of what was read from the begin of the first one.
+
+    Raises:
+        InputError: The file ended before the last.
+    """
+    first, view = group[0].start, memoryview(data)
+    if len(data) != group[-1].stop - first:
+        raise past_the_end(group[-1], found_size=first + len(data))
+    return [view[part.start - first : part.stop - first] for part in group]
+
+
+def _groups(parts: Iterable[Part]) -> Iterator[list[bytes] | list[ByteRange]]:
+    for is_literal, run in groupby(parts, lambda part: isinstance(part, bytes)):
+        if is_literal:
+            yield list(cast(Iterator[bytes], run))
+        else:
+            ranges = cast(Iterator[ByteRange], run)
+            yield from near_ranges(ranges, block=COPY_BLOCK, gap=COPY_GAP)
+
+
+def _read_group(group: list[bytes] | list[ByteRange]) -> Sequence[Buffer]:
+    first, last = group[0], group[-1]
+    if isinstance(first, bytes) or isinstance(last, bytes):
+        return cast(list[bytes], group)
+    data = first.storage.read(first.path, first.start, last.stop)
+    return slices(cast(list[ByteRange], group), data)
+
+
+def part_size(part: Part) -> int:
+    """Give the length of a part in bytes."""
+    return len(part) if isinstance(part, bytes) else part.stop - part.start
 
 
 def past_the_end(part: ByteRange, *, found_size: int) -> InputError:

@@ -1,18 +1,27 @@
 """Files under a prefix of an S3 bucket, or of any server that speaks S3."""
 
 import errno
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from curation.errors import CurationError, InputError, NotFoundError, StorageError
 from curation.storage.base import (
+    COPY_BLOCK,
+    Buffer,
+    ByteRange,
+    Part,
     Storage,
     StoredFile,
     checked_path,
     is_hidden,
     once_per_process,
+    part_blocks,
+    part_size,
+    run_ahead,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +33,12 @@ WITHOUT_CHECKSUM_HEADERS = {
 }
 """Servers other than AWS send the whole object's checksum with a range of it (rclone) or
 refuse the new headers; content is checked by the sha256 in manifests instead."""
+
+LEAST_PIECE = 5 << 20  # bytes of a part of an upload that is not the last: S3's own limit
+MOST_COPIED = (
+    1 << 30
+)  # bytes of one server-side copy; S3 allows 5 GiB, shorter ones overlap
+PIECES_AHEAD = 4  # on their way at once
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,20 @@ class S3Storage(Storage):
             file.closed = True
             raise
 
+    def write_parts(
+        self, path: str, parts: Iterable[Part], check: Callable[[], None] | None = None
+    ) -> None:
+        """Put a file together; long ranges of the same server are copied by the server.
+
+        A part of a multipart upload has at least 5 MiB, so shorter ranges pass through
+        this process, and so does everything if the server can't copy ranges.
+        """
+        parts = list(parts)
+        pieces = list(plan_upload(parts, self._serves))
+        worth_it = any(isinstance(piece, ByteRange) for piece in pieces)
+        if not (worth_it and self._upload(path, pieces, check)):
+            super().write_parts(path, parts, check)
+
     def delete(self, path: str) -> None:
         self._call(self.file_system.rm_file, self._place(path))
 
@@ -112,6 +141,31 @@ class S3Storage(Storage):
             use_listings_cache=False,
             skip_instance_cache=True,  # credentials may have changed since
         )
+
+    def _serves(self, part: ByteRange) -> bool:
+        storage = part.storage
+        return isinstance(storage, S3Storage) and storage.settings == self.settings
+
+    def _upload(
+        self,
+        path: str,
+        pieces: list[ByteRange | list[Part]],
+        check: Callable[[], None] | None,
+    ) -> bool:
+        """Write a file by a multipart upload; tell whether the server can copy ranges."""
+        upload = _Upload(self, path)
+        try:
+            done = upload.run(pieces)
+            if done and check:
+                check()
+        except BaseException:
+            upload.abort()
+            raise
+        if done:
+            upload.complete()
+        else:
+            upload.abort()
+        return done
 
     def _read_range(self, place: str, start: int, stop: int | None) -> bytes:
         try:
@@ -147,6 +201,116 @@ class S3Storage(Storage):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def plan_upload(
+    parts: Iterable[Part], can_copy: Callable[[ByteRange], bool]
+) -> Iterator[ByteRange | list[Part]]:
+    """Divide parts of a file into pieces of at least 5 MiB; the last may be shorter.
+
+    Yields:
+        A range of at most 1 GiB that the server shall copy, or what is to be sent.
+    """
+    sent: list[Part] = []
+    sent_bytes = 0
+    for part in parts:
+        size = part_size(part)
+        if isinstance(part, bytes) or size < 2 * LEAST_PIECE or not can_copy(part):
+            sent.append(part)
+            sent_bytes += size
+            continue
+        start = part.start
+        if sent:
+            # what is too short to be a piece takes its missing bytes from this range
+            start += max(LEAST_PIECE - sent_bytes, 0)
+            yield [*sent, replace(part, stop=start)]
+            sent, sent_bytes = [], 0
+        yield from _copies(replace(part, start=start))
+    if sent:
+        yield sent
+
+
+def _copies(part: ByteRange) -> Iterator[ByteRange]:
+    size = part_size(part)
+    count = -(-size // MOST_COPIED)
+    cuts = [part.start + size * number // count for number in range(count + 1)]
+    for start, stop in pairwise(cuts):
+        yield replace(part, start=start, stop=stop)
+
+
+class _Upload:
+    """One multipart upload of one file, by pieces."""
+
+    def __init__(self, storage: S3Storage, path: str) -> None:
+        self._storage = storage
+        self._place = storage._place(path)
+        bucket, _, key = self._place.partition("/")
+        self._address = {"Bucket": bucket, "Key": key}
+        self._tags: list[str] = []
+        answer = self._ask("create_multipart_upload")
+        self._address["UploadId"] = answer["UploadId"]
+
+    def run(self, pieces: list[ByteRange | list[Part]]) -> bool:
+        """Bring all pieces there; tell whether the server can copy ranges.
+
+        Servers that can't may take a copy for an empty upload and say nothing of it, but
+        then their answer has no ETag of a copy.
+        """
+        for tag in run_ahead(self._calls(pieces), PIECES_AHEAD):
+            if not tag:
+                return False
+            self._tags.append(tag)
+        return True
+
+    def complete(self) -> None:
+        """Make the file appear."""
+        parts = [{"PartNumber": n, "ETag": tag} for n, tag in enumerate(self._tags, 1)]
+        self._ask("complete_multipart_upload", MultipartUpload={"Parts": parts})
+
+    def abort(self) -> None:
+        """Forget what was uploaded; a server that can't be reached keeps it, unseen."""
+        with suppress(CurationError):
+            self._ask("abort_multipart_upload")
+
+    def _calls(self, pieces: list[ByteRange | list[Part]]) -> Iterator[Callable[[], str]]:
+        number = count(1)
+        for piece in pieces:
+            if isinstance(piece, ByteRange):
+                yield partial(self._copy, next(number), piece)
+                continue
+            for block in _joined(part_blocks(piece)):
+                yield partial(self._send, next(number), block)
+
+    def _copy(self, number: int, part: ByteRange) -> str:
+        assert isinstance(part.storage, S3Storage)
+        bucket, _, key = part.storage._place(part.path).partition("/")
+        answer = self._ask(
+            "upload_part_copy",
+            PartNumber=number,
+            CopySource={"Bucket": bucket, "Key": key},
+            CopySourceRange=f"bytes={part.start}-{part.stop - 1}",
+        )
+        return str(answer.get("CopyPartResult", {}).get("ETag", ""))
+
+    def _send(self, number: int, block: bytes) -> str:
+        return str(self._ask("upload_part", PartNumber=number, Body=block)["ETag"])
+
+    def _ask(self, method: str, **arguments: Any) -> Any:
+        def ask(_: str) -> Any:
+            return self._storage.file_system.call_s3(method, **self._address, **arguments)
+
+        return self._storage._call(ask, self._place)
+
+
+def _joined(blocks: Iterable[Buffer]) -> Iterator[bytes]:
+    """Join blocks to such that can be pieces, if all together can."""
+    buffer = bytearray()
+    for block in blocks:
+        buffer += block
+        if len(buffer) >= 2 * COPY_BLOCK:
+            yield bytes(buffer[:COPY_BLOCK])
+            del buffer[:COPY_BLOCK]
+    yield bytes(buffer)
 
 
 def _translated(where: str, error: Exception) -> CurationError:

@@ -162,7 +162,7 @@ class StorageContract(ABC):
     def test_large_parts_keep_their_bytes(self, storage: Storage) -> None:
         data = bytes(range(251)) * 90_000  # 22 MB, of no power of two
         self.put(storage, "from", data)
-        cuts = [(0, 6_000_001), (6_000_001, 6_000_100), (9_000_000, len(data))]
+        cuts = [(7, 100), (0, 6_000_001), (6_000_001, 6_000_100), (9_000_000, len(data))]
         storage.write_parts("to", [ByteRange(storage, "from", *cut) for cut in cuts])
         assert self.get(storage, "to") == b"".join(data[a:b] for a, b in cuts)
 
@@ -171,6 +171,19 @@ class StorageContract(ABC):
         with pytest.raises(InputError, match=r"ends at 10"):
             storage.write_parts("to", [b"x", ByteRange(storage, "from", 5, 11)])
         assert self.get(storage, "to") is None
+
+    def test_a_check_that_fails_keeps_the_file_from_appearing(
+        self, storage: Storage
+    ) -> None:
+        self.put(storage, "from", bytes(12 << 20))
+
+        def fail() -> None:
+            raise InputError("the source changed")
+
+        with pytest.raises(InputError, match="the source changed"):
+            storage.write_parts("to", [ByteRange(storage, "from", 0, 12 << 20)], fail)
+        assert self.get(storage, "to") is None
+        assert [file.path for file in storage.list_files()] == ["from"]
 
     def test_can_be_sent_to_another_process(self, storage: Storage) -> None:
         self.put(storage, "a", b"1")

@@ -106,7 +106,15 @@ class OpenClipTextEmbedder(TextEmbedder):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return _open_clip().get_tokenizer(self.model)
+        open_clip = _open_clip()
+        try:
+            return open_clip.get_tokenizer(self.model)
+        except (ImportError, OSError) as error:
+            raise InputError(
+                f"the tokenizer of {self.model} can't be had ({error}). It is one of "
+                "Hugging Face's: it needs the package transformers, and the network or "
+                "its cache; models of the ViT-…/openai and laion2b kind need neither"
+            ) from error
 
     @cached_property
     def _weights_sha256(self) -> str:

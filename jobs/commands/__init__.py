@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.commands.demo import demo
+from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain_sample
 from jobs.commands.index import index
 from jobs.commands.run import run
@@ -19,6 +20,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "explain": explain_sample,
     "verify": verify,
     "index": index,
+    "doctor": doctor,
     "train-probe": train_probe,
     "ui": ui,
 }

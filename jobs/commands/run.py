@@ -19,6 +19,7 @@ from jobs.console import (
 from jobs.curate import ORDER, CurateResult, curate
 from jobs.exit_codes import EXIT_SHARDS_FAILED
 from jobs.options import JsonOption, RecipeOption, ShardsOption, choose_shards
+from jobs.retry import retry
 from jobs.summary import Summary, summarize
 
 
@@ -26,6 +27,13 @@ def run(
     recipe: RecipeOption = Path("recipe.yaml"),
     shards: ShardsOption = None,
     until: Annotated[str, typer.Option(help="The last asset to make.")] = ORDER[-1],
+    retry_quarantined: Annotated[
+        bool,
+        typer.Option(
+            "--retry-quarantined",
+            help="First try again those images that could not be decoded or embedded.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make everything that is missing or stale, from raw shards to filtered ones."""
@@ -33,6 +41,8 @@ def run(
     tars = list_shards(open_storage(settings.source, settings.s3))
     chosen = choose_shards(shards, list(tars))
     with terminal_progress() as progress:
+        if retry_quarantined:
+            retry(settings, progress, chosen)
         result = curate(settings, progress, shards=chosen, until=until)
     summary = summarize(settings, chosen)
     if as_json:

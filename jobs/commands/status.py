@@ -8,7 +8,7 @@ from rich.table import Table
 
 from curation.recipe import Recipe, load_recipe
 from curation.storage import open_storage
-from curation_assets.lineage import Lineage
+from curation_assets.lineage import GLOBAL_ASSETS, Lineage
 from curation_assets.partitions import list_shards
 from jobs.console import print_json, print_result, result_table
 from jobs.instance import open_instance
@@ -26,7 +26,7 @@ def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
     tars = list_shards(open_storage(settings.source, settings.s3))
     plan = find_plan(settings)
     if as_json:
-        print_json({"shards": len(tars), "due": plan.due, "groups_due": plan.groups_due})
+        print_json({"shards": len(tars), "due": plan.due, "global_due": plan.global_due})
         return
     print_result(*_tables(settings, plan, len(tars)))
 
@@ -44,8 +44,9 @@ def _tables(recipe: Recipe, plan: Plan, num_shards: int) -> list[Table | str]:
     rows: list[tuple[Any, ...]] = []
     for asset, causes in plan.due.items():
         rows.append((asset, num_shards - len(causes), len(causes), _told(causes.values())))
-    groups = (0, 1, plan.groups_due) if plan.groups_due else (1, 0, "")
-    rows.insert([row[0] for row in rows].index("duplicates"), ("duplicate_groups", *groups))
+    for asset in [a for a in Lineage(recipe).assets if a in GLOBAL_ASSETS]:
+        cause = plan.global_due.get(asset)
+        rows.append((asset, int(cause is None), int(cause is not None), cause or ""))
     title = f"{recipe.name}: {num_shards} shards in {recipe.source}"
     after = (
         "Everything is up to date."

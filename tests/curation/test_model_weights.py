@@ -1,9 +1,12 @@
 """Weights are a model's own, or an error says which tensors are not."""
 
+import contextlib
+import random
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from curation.errors import DataError, InputError
 from curation.model_weights import (
@@ -44,6 +47,25 @@ def test_a_file_that_holds_no_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1), "b": 3}, file)
     with pytest.raises(DataError, match="but b is none"):
         read_weights(file)
+
+
+@pytest.mark.parametrize("container", ["safetensors", "zip", "old"])
+def test_a_damaged_file_is_refused_or_read(container: str, tmp_path: Path) -> None:
+    file = tmp_path / ("w.safetensors" if container == "safetensors" else "w.pth")
+    if container == "safetensors":
+        save_file(model().state_dict(), file)
+    else:
+        zipped = container == "zip"
+        torch.save(model().state_dict(), file, _use_new_zipfile_serialization=zipped)
+    data, chosen = file.read_bytes(), random.Random(0)
+    for _ in range(150):
+        damaged = bytearray(data[: chosen.choice([len(data), chosen.randrange(len(data))])])
+        for _ in range(3):
+            if damaged:
+                damaged[chosen.randrange(len(damaged))] = chosen.randrange(256)
+        file.write_bytes(damaged)
+        with contextlib.suppress(DataError):
+            assert read_weights(file)
 
 
 def test_other_names_in_the_same_order_fit_only_if_asked() -> None:

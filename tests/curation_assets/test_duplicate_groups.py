@@ -5,7 +5,7 @@ from collections import defaultdict
 import pytest
 
 from curation.tables import DUPLICATES, EMBEDDINGS, read_table
-from curation_assets.duplicate_groups import recorded_groups
+from curation_assets.global_asset import recorded_made_of
 from jobs.curate import curate
 from jobs.instance import open_instance
 from resources.progress import LineProgress
@@ -62,7 +62,7 @@ def test_without_exact_duplicates_none_are_removed(curated: Curated) -> None:
 
 def test_what_the_groups_are_made_of_is_on_record(curated: Curated) -> None:
     with open_instance(curated.recipe) as instance:
-        assert recorded_groups(instance)
+        assert recorded_made_of(instance, "duplicate_groups")
 
 
 @pytest.mark.parametrize("column", ["sharpness_probe", "caption_words"])

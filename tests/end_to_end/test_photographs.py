@@ -47,8 +47,10 @@ def test_photographs_are_embedded_and_predicted_as_by_timm(
         assert table["error"].null_count == table.num_rows
         vectors.append(embedding_matrix(table[EMBEDDING])[0].astype(np.float32))
         data = tar.read_bytes()
-        for row in table.select(["image_start", "image_bytes"]).to_pylist():
-            photographs.append(data[row["image_start"] :][: row["image_bytes"]])
+        photographs += [
+            data[row["image_start"] :][: row["image_bytes"]]
+            for row in table.select(["image_start", "image_bytes"]).to_pylist()
+        ]
     features, logits, head = timms_answers(photographs)
     assert len(photographs) == 600
     ours = np.concatenate(vectors)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from curation.verify import verify_shards
+from curation_assets.lineage import Lineage
 from curation_assets.shard_asset import recorded_versions
-from jobs.curate import ORDER
 from jobs.instance import open_instance
 from tests.conftest import ROOT, Curated, free_port
 
@@ -136,7 +136,8 @@ def server(empty: Curated) -> Iterator[Server]:
 
 
 def test_a_backfill_of_everything_from_the_ui(empty: Curated, server: Server) -> None:
-    selection = [{"path": [asset]} for asset in ORDER]
+    assets = Lineage(empty.recipe).assets
+    selection = [{"path": [asset]} for asset in assets]
     launched = server.ask(
         LAUNCH, params={"assetSelection": selection, "allPartitions": True}
     )["launchPartitionBackfill"]
@@ -149,14 +150,14 @@ def test_a_backfill_of_everything_from_the_ui(empty: Curated, server: Server) ->
     # assets, and one for the groups, whatever the number of assets
     assert len(found["runs"]) == 5
     with open_instance(empty.recipe) as instance:
-        for asset in ORDER:
+        for asset in assets:
             if asset != "duplicate_groups":
                 assert sorted(recorded_versions(instance, asset)) == SHARDS
     done = verify_shards(empty.output.__class__(empty.folder / "anew"), "filtered")
     assert (done.num_shards, done.differences) == (3, ())
 
     nodes = {node["assetKey"]["path"][0]: node for node in server.ask(GRAPH)["assetNodes"]}
-    assert set(nodes) == set(ORDER)
+    assert set(nodes) == set(assets)
     for asset in ("embeddings", "selection", "filtered_shard"):
         (event,) = nodes[asset]["latestMaterializationByPartition"]
         entries = {entry["label"]: entry for entry in event["metadataEntries"]}

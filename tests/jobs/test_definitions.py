@@ -9,9 +9,9 @@ import dagster as dg
 import pytest
 
 from curation.errors import InputError
+from curation_assets.lineage import DECISION_ASSETS, IMAGE_ASSETS, Lineage
 from curation_assets.partitions import SHARDS
 from curation_assets.shard_asset import recorded_versions
-from jobs.curate import ORDER
 from jobs.definitions import build_definitions
 from tests.conftest import ROOT, Curated
 
@@ -40,7 +40,9 @@ def test_dagster_validates_the_workspace_of_the_checkout() -> None:
 
 def test_every_asset_has_a_description_a_group_and_kinds(curated: Curated) -> None:
     graph = build_definitions(curated.recipe).resolve_asset_graph()
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ORDER)
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(
+        Lineage(curated.recipe).assets
+    )
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description
@@ -59,14 +61,16 @@ def test_one_run_on_an_ephemeral_instance_makes_every_shard(
     curated.edit("output: curated", "output: anew")
     definitions = build_definitions(curated.recipe)
     job = definitions.resolve_implicit_global_asset_job_def()
-    images, rest = ORDER[:4], ORDER[5:]
+    assets = Lineage(curated.recipe).assets
+    images = [asset for asset in IMAGE_ASSETS if asset in assets]
+    rest = DECISION_ASSETS
     tags = {
         "dagster/asset_partition_range_start": SHARD_NAMES[0],
         "dagster/asset_partition_range_end": SHARD_NAMES[-1],
     }
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(SHARDS.name or "", SHARD_NAMES)
-        for assets, run_tags in ((images, tags), (ORDER[4:5], {}), (rest, tags)):
+        for assets, run_tags in ((images, tags), (["duplicate_groups"], {}), (rest, tags)):
             done = job.execute_in_process(
                 instance=instance,
                 asset_selection=[dg.AssetKey(asset) for asset in assets],

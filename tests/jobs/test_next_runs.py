@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curation_assets.lineage import DECISION_ASSETS, IMAGE_ASSETS
 from jobs.next_runs import NextRun, next_runs
-from jobs.plan import DECISION_ASSETS, IMAGE_ASSETS, PER_SHARD_ASSETS, Plan
+from jobs.plan import Plan
+
+PER_SHARD_ASSETS = (*IMAGE_ASSETS, *DECISION_ASSETS)
 
 ORDER = [f"{n:02d}" for n in range(12)]
 
 
 def plan_of(due: Mapping[str, list[str]], groups_due: str | None = None) -> Plan:
     causes = {asset: dict.fromkeys(due.get(asset, []), "new") for asset in PER_SHARD_ASSETS}
-    return Plan(causes, groups_due)
+    return Plan(causes, {"duplicate_groups": groups_due} if groups_due else {})
 
 
 def test_nothing_due_starts_nothing() -> None:
@@ -34,7 +37,7 @@ def test_images_come_first_then_the_comparison_then_decisions() -> None:
 def test_a_run_begins_at_the_first_asset_that_is_due() -> None:
     plan = plan_of({"embeddings": ["03"], "scores": ["03", "04"]})
     assert next_runs(plan, ORDER, shards_per_run=5) == [
-        NextRun(("embeddings", "scores"), ("03",)),
+        NextRun(("embeddings", "caption_embeddings", "scores"), ("03",)),
         NextRun(("scores",), ("04",)),
     ]
 

@@ -8,13 +8,14 @@ import pytest
 
 from curation.recipe import EncoderSettings, Recipe
 from curation.storage import StoredFile
-from curation_assets.duplicate_groups import MADE_OF, groups_made_of
-from curation_assets.lineage import Lineage, raw_version
+from curation_assets.global_asset import MADE_OF, made_of
+from curation_assets.lineage import GLOBAL_ASSETS, IMAGE_ASSETS, Lineage, raw_version
 from curation_assets.shard_asset import recorded_versions
 from jobs import plan as planning
-from jobs.plan import IMAGE_ASSETS, PER_SHARD_ASSETS, Plan
+from jobs.plan import DUPLICATES_GONE, Plan
 
 RECIPE = Recipe(name="test", source="/nowhere", output="/nowhere")
+PER_SHARD_ASSETS = tuple(a for a in Lineage(RECIPE).assets if a not in GLOBAL_ASSETS)
 TARS = {shard: StoredFile(f"{shard}.tar", 1000, "1") for shard in ("a/0", "a/1", "b/0")}
 
 
@@ -47,12 +48,13 @@ def make_everything(
             if asset in assets:
                 record(instance, asset, shard, versions[asset])
     inputs = {name: recorded_versions(instance, name) for name in ("embeddings", "scores")}
-    made_of = groups_made_of(
+    groups = made_of(
         lineage,
+        "duplicate_groups",
         {n: {s: v for s, v in found.items() if s in tars} for n, found in inputs.items()},
     )
-    groups = dg.AssetMaterialization("duplicate_groups", metadata={MADE_OF: made_of})
-    instance.report_runless_asset_event(groups)
+    event = dg.AssetMaterialization("duplicate_groups", metadata={MADE_OF: groups})
+    instance.report_runless_asset_event(event)
 
 
 def make_plan(
@@ -78,7 +80,7 @@ def due(plan: Plan) -> dict[str, list[str]]:
 def test_everything_is_due_at_first(instance: dg.DagsterInstance) -> None:
     plan = make_plan(instance, Lineage(RECIPE), TARS)
     assert due(plan) == {asset: sorted(TARS) for asset in PER_SHARD_ASSETS}
-    assert plan.groups_due == "new"
+    assert plan.global_due == {"duplicate_groups": "new"}
     assert {cause for causes in plan.due.values() for cause in causes.values()} == {"new"}
 
 
@@ -93,7 +95,8 @@ def test_a_replaced_tar_is_due_with_its_chain_and_nothing_else(
     make_everything(instance, Lineage(RECIPE), TARS)
     tars = TARS | {"a/1": replace(TARS["a/1"], version="2")}
     plan = make_plan(instance, Lineage(RECIPE), tars)
-    chain = (*IMAGE_ASSETS, "selection", "filtered_shard")
+    images = [asset for asset in IMAGE_ASSETS if asset in PER_SHARD_ASSETS]
+    chain = (*images, "selection", "filtered_shard")
     assert due(plan) == {asset: ["a/1"] for asset in chain}
     assert plan.due["raw_shard"]["a/1"] == "the tar was replaced"
     assert plan.due["embeddings"]["a/1"] == "shard_index changes"
@@ -111,9 +114,9 @@ def test_the_groups_are_due_once_the_new_shard_is_embedded(
 ) -> None:
     make_everything(instance, Lineage(RECIPE), TARS)
     tars = TARS | {"c/0": StoredFile("c/0.tar", 5, "1")}
-    assert make_plan(instance, Lineage(RECIPE), tars).groups_due is None
+    assert make_plan(instance, Lineage(RECIPE), tars).global_due == {}
     record(instance, "embeddings", "c/0", "made")
-    assert make_plan(instance, Lineage(RECIPE), tars).groups_due
+    assert make_plan(instance, Lineage(RECIPE), tars).global_due
 
 
 def test_a_tar_that_is_gone_makes_the_groups_due(instance: dg.DagsterInstance) -> None:
@@ -121,7 +124,7 @@ def test_a_tar_that_is_gone_makes_the_groups_due(instance: dg.DagsterInstance) -
     tars = {shard: tar for shard, tar in TARS.items() if shard != "b/0"}
     plan = make_plan(instance, Lineage(RECIPE), tars)
     assert due(plan) == {}
-    assert plan.groups_due
+    assert plan.global_due
 
 
 def test_another_filter_makes_only_the_decision_due(instance: dg.DagsterInstance) -> None:
@@ -129,7 +132,7 @@ def test_another_filter_makes_only_the_decision_due(instance: dg.DagsterInstance
     changed = Lineage(RECIPE.model_copy(update={"filter": "width > 10"}))
     plan = make_plan(instance, changed, TARS)
     assert due(plan) == {asset: sorted(TARS) for asset in ("selection", "filtered_shard")}
-    assert plan.groups_due is None
+    assert plan.global_due == {}
 
 
 def test_another_encoder_makes_all_below_the_index_due(
@@ -181,4 +184,4 @@ def test_the_groups_are_due_when_duplicates_were_deleted(
     make_everything(instance, lineage, TARS)
     gone = lineage.artifacts.duplicates("a/1")
     plan = make_plan(instance, lineage, TARS, gone)
-    assert plan.groups_due == "the duplicates of some shards are gone"
+    assert plan.global_due == {"duplicate_groups": DUPLICATES_GONE}

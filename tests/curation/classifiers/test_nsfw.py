@@ -28,11 +28,10 @@ def random_head(model: str, *, with_lookups: bool) -> dict[str, np.ndarray]:
     """Make a head of the published shapes, normalised as one of either kind is."""
     rng = np.random.default_rng(7)
     head = {
-        name: rng.normal(0, 0.3, shape).astype(np.float32)
+        name: (rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
         for name, shape in head_shapes(model).items()
     }
     dim = WIDTHS[model][0]
-    head["norm.mean"] /= 100
     head["norm.variance"] = rng.uniform(0.5, 2, dim).astype(np.float32) / dim
     if with_lookups:
         head["norm.mean"][list(LOOKED_UP[model])] = 300

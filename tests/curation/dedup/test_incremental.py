@@ -1,140 +1,19 @@
 """Shards that come, go and are replaced leave the answer of starting over without them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-
 import numpy as np
-import pyarrow as pa
-from hypothesis import settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from curation.dedup.assignment import ShardVectors, assign_shards
-from curation.dedup.bins import compare_bin
-from curation.dedup.centroids import CellSettings, fit_centroids
-from curation.dedup.incremental import decide_shards
-from curation.dedup.resolve import Removals
-from curation.dedup.rows import ordinals, rows_in_shard
-from curation.dedup.state import (
-    State,
-    StateSettings,
-    begin_batch,
-    create_state,
-    current_ordinals,
-)
-from curation.storage import MemoryStorage, Storage
-from tests.curation.dedup.brute_force import cosines, greedy_leader
+from curation.dedup.assignment import add_shards
+from curation.dedup.centroids import CellSettings
+from curation.dedup.rows import row_ids
+from curation.dedup.state import open_state
+from curation.errors import InputError, StaleError, StorageError
+from curation.storage import LocalStorage, MemoryStorage
 from tests.curation.dedup.strategies import crowded_vectors
-
-FLOOR = 0.8
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What a shard holds now."""
-
-    fingerprint: str
-    vectors: np.ndarray
-    scores: np.ndarray
-
-
-@dataclass
-class World:
-    """Shards, as a source has them, beside the state that is kept of them."""
-
-    storage: Storage
-    state: State
-    shards: dict[str, Shard] = field(default_factory=dict)
-    batches: list[set[tuple[str, str]]] = field(default_factory=list)
-
-    def bring(self, shards: dict[str, Shard], max_rows_held: int = 1000) -> None:
-        """Bring what is new into the state, in one batch, and compare it."""
-        self.shards |= shards
-        batch = begin_batch(self.state, self.fingerprints())
-        if batch is None:
-            return
-        self.batches.append(set(batch.shards.values()))
-        parts = [
-            ShardVectors(
-                ordinal,
-                self.state.settings.encoder,
-                self.shards[name].vectors,
-                pa.table({"score": self.shards[name].scores}),
-            )
-            for ordinal, (name, _) in batch.shards.items()
-        ]
-        assign_shards(self.state, batch, parts, max_rows_held=max_rows_held, device="cpu")
-        for bin_ in range(self.state.centroids.num_bins):
-            compare_bin(self.state, bin_, device="cpu")
-
-    def fingerprints(self) -> dict[str, str]:
-        return {name: shard.fingerprint for name, shard in self.shards.items()}
-
-    def decide(self, min_similarity: float, **options: object) -> Removals:
-        alive = current_ordinals(self.state, self.fingerprints()).values()
-        return decide_shards(
-            self.state,
-            alive,
-            min_similarity=min_similarity,
-            device="cpu",
-            **options,  # type: ignore[arg-type]
-        ).removals
-
-    def removed(self, removals: Removals) -> set[tuple[str, int]]:
-        names = {o: name for name, o in self.ordinals().items()}
-        shards = ordinals(removals.removed).tolist()
-        rows = rows_in_shard(removals.removed).tolist()
-        return {(names[shard], row) for shard, row in zip(shards, rows, strict=True)}
-
-    def ordinals(self) -> dict[str, int]:
-        return current_ordinals(self.state, self.fingerprints())
-
-    def by_brute_force(
-        self, min_similarity: float, released: Sequence[tuple[str, int]] = ()
-    ) -> set[tuple[str, int]]:
-        """Give what a greedy leader removes, batch by batch, the best score first."""
-        places, keys, vectors = [], [], []
-        for number, batch in enumerate(self.batches):
-            for name, made_from in sorted(batch):
-                shard = self.shards.get(name)
-                if shard and shard.fingerprint == made_from:
-                    for row, score in enumerate(shard.scores):
-                        places.append((name, row))
-                        keys.append((number, -score, self.ordinals()[name], row))
-                        vectors.append(shard.vectors[row])
-        if not places:
-            return set()
-        similar = cosines(np.stack(vectors)) >= np.float32(min_similarity)
-        stays = np.array([place in set(released) for place in places])
-        similar[np.ix_(stays, stays)] = False
-        order = sorted(range(len(places)), key=lambda i: (not stays[i], keys[i]))
-        kept = greedy_leader(similar, np.array(order))
-        return {place for place, is_kept in zip(places, kept, strict=True) if not is_kept}
-
-
-def make_world(
-    storage: Storage, sample: np.ndarray, cells: CellSettings, **changed: object
-) -> World:
-    given_settings = StateSettings(
-        "encoder", ("score desc",), FLOOR, leader_similarity=0.97, max_pairs=4
-    )
-    centroids = fit_centroids(sample, cells, FLOOR, device="cpu")
-    state = create_state(storage, "s", replace(given_settings, **changed), centroids)
-    return World(storage, state)
-
-
-def shard_of(vectors: np.ndarray, seed: int) -> Shard:
-    scores = np.random.default_rng(seed).integers(0, 9, len(vectors)).astype(float)
-    return Shard(f"made of {seed}", vectors, scores)
-
-
-ALL_CELLS = {"halo": 2.0, "max_cells_per_row": 6}
-"""Every row is shown to every cell, so that brute force has the same answer."""
+from tests.curation.dedup.world import ALL_CELLS, FLOOR, Shard, World, make_world, shard_of
 
 
 class Shards(RuleBasedStateMachine):
@@ -161,7 +40,7 @@ class Shards(RuleBasedStateMachine):
         self.world = make_world(
             MemoryStorage(),
             pool,
-            CellSettings(num_cells, num_bins, **ALL_CELLS),  # type: ignore[arg-type]
+            CellSettings(num_cells, num_bins, **ALL_CELLS),
             leader_similarity=leader_similarity,
             max_pairs=max_pairs,
         )
@@ -204,19 +83,142 @@ class Shards(RuleBasedStateMachine):
 
     @rule(min_similarity=st.sampled_from([FLOOR, 0.95]), seed=st.integers(0, 99))
     def released_samples_stay(self, min_similarity: float, seed: int) -> None:
-        places = [
-            (name, row)
-            for name, shard in sorted(self.world.shards.items())
-            for row in range(len(shard.scores))
-        ]
+        places = self.world.places()
         chosen = np.random.default_rng(seed).random(len(places)) < 0.2
         released = [place for place, take in zip(places, chosen, strict=True) if take]
-        numbers = self.world.ordinals()
-        ids = np.array([(numbers[n] << 32) + row for n, row in released], np.uint64)
-        removals = self.world.decide(min_similarity, released=ids)
+        names = sorted(self.world.shards)
+        ids = [row_ids(names.index(n), np.array([row]))[0] for n, row in released]
+        removals = self.world.decide(min_similarity, released=np.array(ids, np.uint64))
         expected = self.world.by_brute_force(min_similarity, released)
         assert self.world.removed(removals) == expected
 
 
 TestShards = Shards.TestCase
-TestShards.settings = settings(max_examples=40, stateful_step_count=12, deadline=None)
+TestShards.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)
+
+
+def some_shards(count: int, seed: int = 0) -> dict[str, Shard]:
+    """Make shards with many near copies, within and across."""
+    rng = np.random.default_rng(seed)
+    centers = rng.standard_normal((20, 8))
+    made = {}
+    for i in range(count):
+        rows = centers[rng.integers(20, size=40)] + 0.1 * rng.standard_normal((40, 8))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        made[f"{i:02d}"] = shard_of(rows.astype(np.float16), 100 * seed + i)
+    return made
+
+
+def a_world(shards: dict[str, Shard], storage: MemoryStorage | LocalStorage) -> World:
+    sample = np.concatenate([shard.vectors for shard in shards.values()])
+    return make_world(storage, sample, CellSettings(5, 3, **ALL_CELLS))
+
+
+@settings(max_examples=4)
+@given(st.permutations(range(6)), st.integers(1, 6))
+def test_neither_order_nor_batches_of_arrival_count(order: list[int], size: int) -> None:
+    shards = some_shards(6)
+    world = a_world(shards, MemoryStorage())
+    names = [f"{i:02d}" for i in order]
+    for start in range(0, 6, size):
+        world.bring({name: shards[name] for name in names[start : start + size]})
+    together = a_world(shards, MemoryStorage())
+    together.bring(shards)
+    one, other = world.decide(0.9), together.decide(0.9)
+    for field in ("removed", "survivor", "similarity", "kind"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    assert len(one)
+
+
+class DiesAtWrite(MemoryStorage):
+    """A storage whose machine is gone before a certain write."""
+
+    def __init__(self, lives: int) -> None:
+        super().__init__()
+        object.__setattr__(self, "lives", lives)
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        object.__setattr__(self, "lives", self.lives - 1)  # type: ignore[attr-defined]
+        if self.lives == 0:  # type: ignore[attr-defined]
+            raise StorageError(f"died before {path}")
+        super().write(path, data)
+
+
+@pytest.mark.parametrize("lives", range(2, 40, 5))
+def test_a_step_interrupted_at_any_write_is_done_again(lives: int) -> None:
+    shards = some_shards(4)
+    world = a_world(shards, DiesAtWrite(lives))
+    first, last = {"00": shards["00"], "01": shards["01"]}, shards
+    died = 0
+    for batch in (first, last):
+        while True:
+            try:
+                world.bring(batch, max_rows_held=50)
+                break
+            except StorageError:
+                died += 1
+    assert died <= 1
+    assert world.removed(world.decide(0.9)) == world.by_brute_force(0.9)
+
+
+def test_a_shard_that_went_before_it_was_assigned_holds_up_nothing() -> None:
+    shards = some_shards(3)
+    world = a_world(shards, DiesAtWrite(3))  # after the batch was begun
+    with pytest.raises(StorageError):
+        world.bring(shards)
+    del world.shards["01"]
+    assert world.bring({}) == 2
+    assert world.removed(world.decide(0.9)) == world.by_brute_force(0.9)
+
+
+def test_shards_that_are_known_cost_nothing() -> None:
+    shards = some_shards(3)
+    storage = MemoryStorage()
+    world = a_world(shards, storage)
+    assert world.bring(shards) == 3
+    written = dict(storage.files)
+    assert world.bring(shards) == 0
+    world.decide(0.9)
+    world.decide(0.95)
+    assert storage.files == written
+
+
+def test_a_state_on_disk_is_opened_again(tmp_path: object) -> None:
+    shards = some_shards(3)
+    world = a_world(shards, LocalStorage(tmp_path))  # type: ignore[arg-type]
+    world.bring(shards)
+    again = World(world.storage, open_state(world.storage, "s"), shards)
+    assert again.removed(again.decide(0.9)) == world.by_brute_force(0.9)
+
+
+def test_vectors_that_can_not_be_compared_are_kept() -> None:
+    shards = some_shards(2)
+    shards["00"].vectors[:5] = np.nan
+    shards["01"].vectors[:5] = 0
+    world = a_world(shards, MemoryStorage())
+    world.bring(shards)
+    removed = world.removed(world.decide(0.9))
+    assert removed
+    assert not any(row < 5 for _, row in removed)
+
+
+def test_shards_without_samples_and_no_shards_are_no_trouble() -> None:
+    shards = some_shards(1)
+    world = a_world(shards, MemoryStorage())
+    assert len(world.decide(0.9)) == 0
+    world.bring({"empty": shard_of(np.empty((0, 8), np.float16), 1)})
+    assert len(world.decide(0.9)) == 0
+
+
+def test_a_decision_needs_every_shard_compared_and_a_similarity_with_pairs() -> None:
+    shards = some_shards(2)
+    world = a_world(shards, MemoryStorage())
+    world.shards |= shards
+    with pytest.raises(StaleError, match="2 shards have no vectors in the state"):
+        world.decide(0.9)
+    add_shards(world.state, world.fingerprints(), world.read, device="cpu")
+    with pytest.raises(StaleError, match=r"bin 0 has not compared 1 parts yet"):
+        world.decide(0.9)
+    world.bring({})
+    with pytest.raises(InputError, match=r"min_similarity is 0\.79; .* from 0\.8 to 1"):
+        world.decide(FLOOR - 0.01)

@@ -1,17 +1,22 @@
 """Preferences sort samples, and a wrong one says how it is written."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.dedup.preference import (
+    Places,
     Preference,
     best_first,
     order_of,
     parse_preferences,
 )
+from curation.dedup.rows import row_ids
 from curation.errors import InputError
 
 
@@ -50,6 +55,22 @@ def test_what_is_not_known_is_preferred_least(direction: str) -> None:
 
 
 ranks = st.lists(st.floats() | st.integers(-3, 3).map(float), max_size=40).map(np.array)
+
+
+def read_scores(ordinal: int, columns: Sequence[str]) -> pa.Table:
+    scores = {0: [3.0, 1.0, None], 1: [2.0, 3.0]}[ordinal]
+    return pa.table({"score": scores}).select(columns)
+
+
+def test_samples_of_many_shards_have_places_however_they_are_asked_for() -> None:
+    ids = np.concatenate([row_ids(0, 3), row_ids(1, 2)])
+    expected = [0, 3, 4, 2, 1]  # by score, then id; not known is last
+    places = Places(read_scores, parse_preferences(["score desc"]))
+    assert np.argsort(np.argsort(places(ids[[3, 1]]))).tolist() == [0, 1]
+    assert places(ids).tolist() == expected
+    assert places(ids[::-1]).tolist() == expected[::-1]
+    assert Places(read_scores, [])(ids).tolist() == [0, 1, 2, 3, 4]
+    assert places(np.empty(0, np.uint64)).tolist() == []
 
 
 @given(ranks)

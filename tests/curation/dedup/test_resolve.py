@@ -11,6 +11,7 @@ from curation.dedup.resolve import (
     PERCEPTUAL,
     SEMANTIC,
     Edges,
+    directed,
     duplicate_tables,
     join_edges,
     keep_greedily,
@@ -73,6 +74,18 @@ def test_a_long_chain_is_decided_link_by_link() -> None:
 def test_edges_in_a_circle_are_refused() -> None:
     with pytest.raises(DataError, match=r"4 samples .* directed by the same preferences"):
         keep_greedily(np.array([0, 1, 2, 3]), np.array([1, 2, 0, 0]), 4)
+
+
+@given(edge_lists, st.permutations(range(NUM_NODES)))
+def test_edges_are_directed_towards_what_is_preferred(
+    listed: list[tuple[int, int, float, int]], places: list[int]
+) -> None:
+    edges = edges_of(listed)
+    order = np.array(places)
+    found = directed(edges, lambda ids: order[ids.astype(int)])
+    assert (order[found.row.astype(int)] > order[found.better.astype(int)]).all()
+    ends = np.sort(np.stack([edges.row, edges.better]), axis=0)
+    np.testing.assert_array_equal(np.sort(np.stack([found.row, found.better]), 0), ends)
 
 
 @given(edge_lists)

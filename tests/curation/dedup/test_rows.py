@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.dedup.rows import ordinals, row_ids, rows_in_shard
+from curation.dedup.rows import ordinals, renumbered, row_ids, rows_in_shard
 
 numbers = st.integers(0, (1 << 32) - 1)
 
@@ -25,3 +25,9 @@ def test_a_number_of_rows_stands_for_all_of_them() -> None:
 def test_ids_sort_by_shard_then_row() -> None:
     ids = np.concatenate([row_ids(shard, 3) for shard in (0, 1, (1 << 32) - 1)])
     assert (np.diff(ids.astype(object)) > 0).all()
+
+
+def test_an_id_keeps_its_row_under_another_ordinal() -> None:
+    ids = np.concatenate([row_ids(0, 2), row_ids(2, 2)])
+    expected = np.concatenate([row_ids(7, 2), row_ids(1, 2)])
+    np.testing.assert_array_equal(renumbered(ids, np.array([7, -1, 1])), expected)

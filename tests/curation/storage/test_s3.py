@@ -1,11 +1,24 @@
 """S3 does what every storage does, on a real server with signed requests."""
 
+from dataclasses import replace
+
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation.errors import InputError, NotFoundError, StorageError
-from curation.storage import S3Settings, S3Storage, Storage
+from curation.storage import (
+    ByteRange,
+    MemoryStorage,
+    Part,
+    S3Settings,
+    S3Storage,
+    Storage,
+)
+from curation.storage.base import part_size
+from curation.storage.s3 import LEAST_PIECE, MOST_COPIED, plan_upload
 from curation.testing.storage_contract import StorageContract
 
 
@@ -24,6 +37,82 @@ class TestS3Storage(StorageContract):
             return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
         except ClientError:
             return None
+
+
+class TestS3StorageThatCopies(TestS3Storage):
+    """Another server, by another program, which copies ranges itself."""
+
+    @pytest.fixture
+    def storage(self, copying_s3_storage: S3Storage) -> S3Storage:
+        return copying_s3_storage
+
+    def test_long_ranges_are_copied_by_the_server(self, storage: Storage) -> None:
+        data = bytes(range(251)) * 160_000  # 40 MB
+        self.put(storage, "from", data)
+        cuts = [
+            (0, 100),
+            (200, 11_000_000),
+            (12_000_000, 12_000_100),
+            (13_000_000, len(data)),
+        ]
+        parts: list[Part] = [ByteRange(storage, "from", *cut) for cut in cuts]
+        storage.write_parts("to", [*parts, b"end"])
+        assert self.get(storage, "to") == b"".join(data[a:b] for a, b in cuts) + b"end"
+        # the number behind the dash is that of the parts of an upload
+        assert storage.stat("to").version.endswith("-5")
+
+    def test_an_upload_that_fails_is_forgotten(self, storage: Storage) -> None:
+        self.put(storage, "from", bytes(12 << 20))
+        parts = [ByteRange(storage, "from", 0, 12 << 20), ByteRange(storage, "none", 0, 5)]
+        with pytest.raises(NotFoundError):
+            storage.write_parts("to", parts)
+        client, bucket, _ = _address(storage, "")
+        assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+
+
+MEMORY = MemoryStorage()
+RANGES = st.builds(
+    lambda start, size: ByteRange(MEMORY, "from", start, start + size),
+    st.integers(0, 1 << 40),
+    st.one_of(st.integers(0, 1 << 20), st.integers(0, 30 << 20), st.integers(0, 5 << 30)),
+)
+
+
+@given(st.lists(st.one_of(RANGES, st.binary(max_size=100))), st.integers(0, 3))
+def test_an_upload_is_planned_in_pieces_that_s3_accepts(
+    parts: list[Part], divisor: int
+) -> None:
+    def can_copy(part: ByteRange) -> bool:
+        return not divisor or part.start % divisor == 0
+
+    pieces = list(plan_upload(parts, can_copy))
+    sizes = [
+        part_size(p) if isinstance(p, ByteRange) else sum(map(part_size, p)) for p in pieces
+    ]
+    assert all(size >= LEAST_PIECE for size in sizes[:-1])
+    copied = [piece for piece in pieces if isinstance(piece, ByteRange)]
+    assert all(LEAST_PIECE <= part_size(piece) <= MOST_COPIED for piece in copied)
+    flat = [
+        p for piece in pieces for p in ([piece] if isinstance(piece, ByteRange) else piece)
+    ]
+    assert _joined_ranges(flat) == _joined_ranges(parts)
+
+
+def _joined_ranges(parts: list[Part]) -> list[Part]:
+    found: list[Part] = []
+    for part in filter(part_size, parts):
+        last = found[-1] if found else None
+        if isinstance(part, bytes) and isinstance(last, bytes):
+            found[-1] = last + part
+        elif (
+            isinstance(part, ByteRange)
+            and isinstance(last, ByteRange)
+            and last.stop == part.start
+        ):
+            found[-1] = replace(last, stop=part.stop)
+        else:
+            found.append(part)
+    return found
 
 
 def _address(storage: Storage, path: str):  # type: ignore[no-untyped-def]

@@ -1,0 +1,61 @@
+"""Assets over all shards: what they were made of, and what they should be made of now.
+
+Dagster calls no asset stale that has a hundred partitions or more above it, and a version
+made of all shards would change with every one that comes. So what such an asset was made
+of is in the metadata of its last event, as one hash, and compared by ``jobs/plan.py``.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from curation.fingerprint import Json, fingerprint
+from curation_assets.lineage import Lineage
+from curation_assets.partitions import SHARDS
+from curation_assets.shard_asset import recorded_versions
+
+MADE_OF = "made_of"
+"""Metadata entry: hash of the asset's settings and of every shard that took part."""
+
+
+def all_shard_deps(lineage: Lineage, asset: str) -> list[dg.AssetDep]:
+    """Give the inputs of an asset that is made of all shards."""
+    mapping = dg.AllPartitionMapping()
+    return [dg.AssetDep(n, partition_mapping=mapping) for n in lineage.inputs(asset)]
+
+
+def made_of(lineage: Lineage, asset: str, inputs: Mapping[str, Mapping[str, str]]) -> str:
+    """Hash what an asset is made of.
+
+    Args:
+        lineage: For its settings and the names of its inputs.
+        asset: Its name.
+        inputs: For each input, the data version of each shard that takes part.
+    """
+    known: Json = {name: dict(inputs[name]) for name in lineage.inputs(asset)}
+    return fingerprint(asset, lineage.code_version(asset), known)
+
+
+def current_inputs(
+    instance: dg.DagsterInstance, lineage: Lineage, asset: str
+) -> dict[str, dict[str, str]]:
+    """Look up the versions of what there is to make it of: shards with every input."""
+    partitions = instance.get_dynamic_partitions(SHARDS.name or "")
+    recorded = {
+        name: recorded_versions(instance, name, partitions)
+        for name in lineage.inputs(asset)
+    }
+    complete = set.intersection(*(set(found) for found in recorded.values()))
+    return {
+        name: {shard: v for shard, v in found.items() if shard in complete}
+        for name, found in recorded.items()
+    }
+
+
+def recorded_made_of(instance: dg.DagsterInstance, asset: str) -> str | None:
+    """Look up what an asset was last made of; None if it never was."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    if event is None or event.asset_materialization is None:
+        return None
+    found = event.asset_materialization.metadata.get(MADE_OF)
+    return str(found.value) if found else None

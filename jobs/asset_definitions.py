@@ -1,0 +1,99 @@
+"""The assets of a recipe with their resources: what can be made, without what starts it.
+
+The command executes these in its own process; ``definitions.py`` adds what starts runs by
+itself, and is what Dagster loads.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from curation.recipe import Recipe
+from curation_assets.caption_embeddings import caption_embeddings_asset
+from curation_assets.duplicate_groups import duplicate_groups_asset
+from curation_assets.duplicates import duplicates_asset
+from curation_assets.embeddings import embeddings_asset
+from curation_assets.filter_cuts import filter_cuts_asset
+from curation_assets.filtered_shard import filtered_shard_asset
+from curation_assets.lineage import Lineage
+from curation_assets.raw_shard import raw_shard_asset
+from curation_assets.scores import scores_asset
+from curation_assets.selection import selection_asset
+from curation_assets.shard_index import shard_index_asset
+from jobs.recipe_check import check_recipe
+from resources.classifiers import ClassifiersResource
+from resources.devices import DevicesResource
+from resources.embedder import EmbedderResource
+from resources.image_loader import ImageLoaderResource
+from resources.progress import ProgressResource
+from resources.storage import StorageResource
+from resources.text_embedder import TextEmbedderResource
+
+ASSETS = {
+    "raw_shard": raw_shard_asset,
+    "shard_index": shard_index_asset,
+    "embeddings": embeddings_asset,
+    "caption_embeddings": caption_embeddings_asset,
+    "scores": scores_asset,
+    "duplicate_groups": duplicate_groups_asset,
+    "duplicates": duplicates_asset,
+    "filter_cuts": filter_cuts_asset,
+    "selection": selection_asset,
+    "filtered_shard": filtered_shard_asset,
+}
+"""What defines each asset for a recipe."""
+
+
+def asset_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
+    """Assemble the assets of a recipe, and their resources.
+
+    Args:
+        recipe: What to curate, and how.
+        overrides: Resources to use in place of the recipe's, by name: core objects, or
+            resources that make them.
+
+    Raises:
+        InputError: The parts of the recipe don't fit each other.
+    """
+    check_recipe(recipe)
+    lineage = Lineage(recipe)
+    with warnings.catch_warnings():
+        # backfill policies and pools are beta in Dagster 1.13; the design rests on them
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        assets = [ASSETS[name](lineage) for name in lineage.assets]
+    return dg.Definitions(
+        assets=assets,
+        resources={**recipe_resources(recipe), **overrides},
+        executor=dg.in_process_executor,  # the model is loaded once for all steps of a run
+    )
+
+
+def recipe_resources(recipe: Recipe) -> Mapping[str, Any]:
+    """Make the resources that a recipe describes."""
+    machine, s3 = recipe.machine, vars(recipe.s3)
+    text = recipe.text_encoder
+    captions = {"text_embedder": TextEmbedderResource(**text.model_dump())} if text else {}
+    return {
+        **captions,
+        "source": StorageResource(url=recipe.source, **s3),
+        "output": StorageResource(url=recipe.output, **s3),
+        "embedder": EmbedderResource(
+            model=recipe.encoder.model,
+            weights=recipe.encoder.weights,
+            precision=recipe.encoder.precision,
+            compiled=machine.compile,
+        ),
+        "image_loader": ImageLoaderResource(
+            loader=None if machine.image_loader == "auto" else machine.image_loader,
+            batch_size=machine.batch_size,
+            max_pixels=recipe.images.max_pixels,
+            rotate_by_exif=recipe.images.rotate_by_exif,
+        ),
+        "devices": DevicesResource(
+            kind=machine.device, count=machine.workers, shared=machine.share_gpus
+        ),
+        "classifiers": ClassifiersResource(classifiers=recipe.classifiers),
+        "progress": ProgressResource(),
+    }

@@ -1,0 +1,165 @@
+"""The sensor that starts runs for what is new, was replaced, or is due for any reason.
+
+It holds no state but the versions of tars that it saw for the first time: everything else
+follows from the source, the recipe and Dagster's records (``plan.py``), so that a missed
+tick, a crash or a change made by hand cannot confuse it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster import DagsterRunStatus
+
+from curation.errors import InputError, StorageError
+from curation.fingerprint import fingerprint
+from curation.recipe import Recipe
+from curation.storage import StoredFile, open_storage
+from curation_assets.global_asset import current_inputs, made_of
+from curation_assets.lineage import Lineage, raw_version
+from curation_assets.partitions import SHARDS, list_shards
+from curation_assets.shard_asset import recorded_versions
+from jobs.next_runs import RANGE_END, RANGE_START, NextRun, next_runs
+from jobs.plan import make_plan
+
+MOST_RUNS = 20  # of one tick; the next one goes on
+SECONDS_BETWEEN_TICKS = 60
+
+UNFINISHED = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+def new_shards_sensor(recipe: Recipe) -> dg.SensorDefinition:
+    """Define the sensor ``new_shards`` for a recipe. It is off until it is turned on."""
+
+    @dg.sensor(
+        name="new_shards",
+        target=dg.AssetSelection.all(),
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        description="Lists the source and starts runs for tars that are new or were "
+        "replaced, once they stopped changing, then for all that follows from them.",
+    )
+    def new_shards(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        return tick(context.instance, recipe, context.cursor)
+
+    return new_shards
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The tars at the source, and those of them that did not change since the last tick."""
+
+    tars: Mapping[str, StoredFile]
+    settled: Mapping[str, StoredFile]
+    cursor: str
+
+
+def tick(
+    instance: dg.DagsterInstance, recipe: Recipe, cursor: str | None
+) -> dg.SensorResult:
+    """Decide what to start now.
+
+    Args:
+        instance: Holds the records.
+        recipe: What to curate.
+        cursor: What the last tick returned as its cursor.
+    """
+    lineage = Lineage(recipe)
+    try:
+        listing = _list(instance, recipe, cursor)
+        files = {f.path for f in open_storage(recipe.output, recipe.s3).list_files()}
+    except (StorageError, InputError) as error:
+        return dg.SensorResult(skip_reason=f"nothing could be listed: {error}")
+    known = instance.get_dynamic_partitions(SHARDS.name or "")
+    new = [shard for shard in listing.settled if shard not in known]
+    gone = [shard for shard in known if shard not in listing.tars]
+    order = [shard for shard in known if shard not in gone] + new
+    busy = _busy(instance, order)
+    if busy is None:
+        return dg.SensorResult(
+            skip_reason="a run over all shards is under way", cursor=listing.cursor
+        )
+    plan = make_plan(instance, lineage, listing.settled, files)
+    runs = next_runs(plan, order, shards_per_run=recipe.machine.shards_per_run, busy=busy)[
+        :MOST_RUNS
+    ]
+    changes = [SHARDS.build_add_request(new)] if new else []
+    deletions = [SHARDS.build_delete_request(gone)] if gone else []
+    return dg.SensorResult(
+        run_requests=[_request(instance, lineage, run, listing.tars) for run in runs],
+        skip_reason=None if runs else _why_nothing(listing, busy),
+        dynamic_partitions_requests=[*changes, *deletions],
+        cursor=listing.cursor,
+    )
+
+
+def _list(instance: dg.DagsterInstance, recipe: Recipe, cursor: str | None) -> _Listing:
+    """List the source; a tar that is new to Dagster has to look the same twice."""
+    tars = list_shards(open_storage(recipe.source, recipe.s3))
+    recorded = recorded_versions(instance, "raw_shard")
+    versions = {shard: raw_version(tar) for shard, tar in tars.items()}
+    unrecorded = {s: v for s, v in versions.items() if recorded.get(s) != v}
+    seen = json.loads(cursor or "{}")
+    settled = {
+        shard: tar
+        for shard, tar in tars.items()
+        if shard not in unrecorded or seen.get(shard) == versions[shard]
+    }
+    return _Listing(tars, settled, json.dumps(unrecorded, sort_keys=True))
+
+
+def _busy(instance: dg.DagsterInstance, order: list[str]) -> set[str] | None:
+    """Name the shards of unfinished runs; None if one of those is over all shards."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+    busy: set[str] = set()
+    for run in runs:
+        if not run.asset_selection:
+            continue  # no run over assets
+        first = run.tags.get(RANGE_START) or run.tags.get("dagster/partition")
+        last = run.tags.get(RANGE_END) or first
+        if first is None:
+            return None
+        if first in order and last in order:
+            busy.update(order[order.index(first) : order.index(last) + 1])
+    return busy
+
+
+def _request(
+    instance: dg.DagsterInstance,
+    lineage: Lineage,
+    run: NextRun,
+    tars: Mapping[str, StoredFile],
+) -> dg.RunRequest:
+    """Ask for a run under a key that names its work: what failed is not tried for ever."""
+    versions = {shard: raw_version(tars[shard]) for shard in run.shards}
+    if not run.shards:
+        (asset,) = run.assets
+        inputs = current_inputs(instance, lineage, asset)
+        versions = {asset: made_of(lineage, asset, inputs)}
+    codes = [lineage.code_version(asset) for asset in lineage.assets]
+    return dg.RunRequest(
+        run_key=fingerprint(list(run.assets), versions, codes, _done(instance, run)),
+        asset_selection=[dg.AssetKey(asset) for asset in run.assets],
+        tags=run.tags,
+    )
+
+
+def _done(instance: dg.DagsterInstance, run: NextRun) -> dict[str, str]:
+    """Look up what the run's first asset has on record for its shards."""
+    return recorded_versions(instance, run.assets[0], run.shards) if run.shards else {}
+
+
+def _why_nothing(listing: _Listing, busy: Iterable[str]) -> str:
+    waiting = len(listing.tars) - len(listing.settled)
+    if waiting:
+        return f"{waiting} tar(s) are new or changed, and have to look the same twice"
+    count = len(set(busy))
+    if count:
+        return f"{count} shard(s) are being worked on"
+    return "everything is up to date, or failed as it stands"

@@ -1,0 +1,35 @@
+"""The schedule that brings everything up to date, failed shards too, once a night."""
+
+import dagster as dg
+
+from curation.recipe import Recipe
+from jobs.curate import curate
+from resources.progress import LineProgress
+
+
+def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
+    """Define the schedule ``nightly_curation``, with its job. It is off at first.
+
+    Its job does what ``curate run`` does: each step is a run of its own on the same
+    instance, so that it shows in the UI like any other.
+    """
+
+    @dg.op(name="bring_up_to_date")
+    def bring_up_to_date(context: dg.OpExecutionContext) -> None:
+        result = curate(recipe, LineProgress(context.log.info), instance=context.instance)
+        if not result.num_runs:
+            context.log.info("Everything was up to date: there was nothing to do.")
+        if result.failed:
+            told = "".join(f"\n  {s}: {why}" for s, why in result.failed.items())
+            raise dg.Failure(f"{len(result.failed)} shard(s) failed:{told}")
+
+    @dg.job(
+        name="nightly_curation",
+        description="Makes all that is missing, stale or failed, as `curate run` does.",
+    )
+    def job() -> None:
+        bring_up_to_date()
+
+    return dg.ScheduleDefinition(
+        name="nightly_curation", job=job, cron_schedule=recipe.nightly_cron
+    )
