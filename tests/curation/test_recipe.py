@@ -92,9 +92,9 @@ def test_a_missing_recipe_says_where_to_get_one(tmp_path: Path) -> None:
     [
         (
             GOOD + "filtr: x\n",
-            "4: filtr: There is no setting 'filtr'; did you mean filter? Those that exist: "
-            "classifiers, duplicates, encoder, filter, images, machine, name, output, s3, "
-            "source.",
+            "4: filtr: There is no setting 'filtr'; did you mean filter or filtered? Those "
+            "that exist: classifiers, duplicates, encoder, filter, filtered, images, "
+            "machine, name, nightly_cron, on_damage, output, s3, source, text_encoder.",
         ),
         (
             GOOD + "encoder:\n  model: x\n  wieghts: hub\n",
@@ -120,8 +120,7 @@ def test_a_missing_recipe_says_where_to_get_one(tmp_path: Path) -> None:
         ),
         (
             GOOD + "machine:\n  workers: -3\n",
-            "5: machine.workers: this should be greater than 0, or this should be 'auto'; "
-            "found -3",
+            "5: machine.workers: this should be greater than 0; found -3",
         ),
         (
             GOOD.replace("my-set", "My Set"),
