@@ -10,7 +10,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from curation.devices import visible_gpus
 from curation.recipe import Recipe
+from curation_assets.embeddings import GPU_POOL
 from curation_assets.partitions import SHARDS
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +34,15 @@ def dagster_home(recipe: Recipe) -> Path:
 def open_instance(recipe: Recipe) -> dg.DagsterInstance:
     """Open the recipe's instance; the caller leaves it with ``with``."""
     return dg.DagsterInstance.from_config(str(dagster_home(recipe)))
+
+
+def limit_gpu_runs(instance: dg.DagsterInstance) -> None:
+    """Let as many runs embed at once as there are GPUs, and one where there is none.
+
+    Without an explicit limit Dagster lets the first runs of a pool overlap.
+    """
+    slots = max(len(visible_gpus()), 1)
+    instance.event_log_storage.set_concurrency_slots(GPU_POOL, slots)
 
 
 def set_shards(instance: dg.DagsterInstance, shards: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from curation.recipe import load_recipe
+from curation.selection import explain_empty
 from curation.storage import open_storage
 from curation_assets.partitions import list_shards
 from jobs.console import (
@@ -70,6 +71,9 @@ def run_tables(summary: Summary, result: CurateResult) -> list[Table | str]:
         f"{share:.1%} of the samples, {format_bytes(summary.filtered_bytes)} of "
         f"{format_bytes(summary.raw_bytes)}, are in {summary.filtered_folder}"
     )
+    empty = None if funnel.kept else explain_empty(funnel.samples, funnel.reasons)
+    if empty:
+        shown.append(f"warning: {empty}")
     if result.failed:
         shown.append(
             result_table("Not made", ("shard", "why"), list(result.failed.items()))

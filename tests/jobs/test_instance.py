@@ -5,10 +5,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from curation.devices import visible_gpus
 from curation.recipe import Recipe
 from curation_assets.partitions import SHARDS
 from jobs import instance as module
-from jobs.instance import dagster_home, open_instance, set_shards
+from jobs.instance import dagster_home, limit_gpu_runs, open_instance, set_shards
 
 RECIPE = Recipe(name="one", source="/nowhere", output="/nowhere-else")
 
@@ -43,3 +44,10 @@ def test_partitions_become_the_shards_of_the_source() -> None:
         assert instance.get_dynamic_partitions(name) == ["b", "c"]
         set_shards(instance, ["a", "b", "c"])
         assert instance.get_dynamic_partitions(name) == ["b", "c", "a"]
+
+
+def test_as_many_runs_embed_as_there_are_gpus_and_one_without() -> None:
+    with dg.instance_for_test() as instance:
+        limit_gpu_runs(instance)
+        info = instance.event_log_storage.get_concurrency_info("gpu")
+        assert info.slot_count == max(len(visible_gpus()), 1)

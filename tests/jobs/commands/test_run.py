@@ -13,6 +13,17 @@ def test_nothing_to_do_is_said(curated: Curated, run: Run) -> None:
     assert code == 0
     assert "there was nothing to do" in out
     assert "samples kept" in out
+    assert "warning" not in out
+
+
+def test_a_filter_that_keeps_nothing_is_told_with_what_dropped_most(
+    curated: Curated, run: Run
+) -> None:
+    curated.edit(">= 200", ">= 20000")
+    code, out = run("run", "--recipe", curated.recipe_file)
+    assert code == 0
+    assert "warning: " in out
+    assert "min(width, height) >= 20000" in out.partition("warning: ")[2]
 
 
 def test_json_has_the_funnel_the_bytes_and_the_seconds(
