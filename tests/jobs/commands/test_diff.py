@@ -48,7 +48,7 @@ def test_a_table_tells_the_counts_and_the_reasons(
     code, out = run("diff", curated.recipe_file, stricter)
     assert code == 0
     assert "0 only kept after" in out
-    assert "sharpness_probe >=" in out  # a long reason is broken over lines
+    assert "sharpness_probe" in out  # what follows is broken over lines
 
 
 def test_a_recipe_does_not_differ_from_itself(
