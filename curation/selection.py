@@ -259,7 +259,7 @@ def judged_samples(
         twice = frame.filter(pl.col("key").is_duplicated())["key"][0]
         raise TableError(f"two samples of the shard have the key {twice!r}")
     frame = _with_scores(frame, _frame(scores, needed_scores(filter_)))
-    if _DUPLICATE_COLUMNS & filter_.columns:
+    if DUPLICATE_COLUMNS & filter_.columns:
         frame = _with_duplicates(frame, duplicates)
     derived = {
         name: column.build()
@@ -269,7 +269,8 @@ def judged_samples(
     return frame.with_columns(**derived)
 
 
-_DUPLICATE_COLUMNS = {"is_duplicate", "duplicate_kind", "duplicate_similarity"}
+DUPLICATE_COLUMNS = frozenset({"is_duplicate", "duplicate_kind", "duplicate_similarity"})
+"""Those that are made from the duplicates table."""
 
 
 def find_cuts(

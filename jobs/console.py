@@ -36,6 +36,11 @@ def format_bytes(size: float) -> str:
     return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def shorten(text: str, most: int = 32) -> str:
+    """Cut a text, such as a key, to some characters, so that a table stays readable."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def result_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> Table:

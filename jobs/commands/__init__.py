@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.commands.demo import demo
+from jobs.commands.diff import diff
 from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain_sample
 from jobs.commands.index import index
+from jobs.commands.preview import preview
 from jobs.commands.run import run
 from jobs.commands.status import status
 from jobs.commands.train_probe import train_probe
@@ -18,6 +20,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
     "status": status,
     "explain": explain_sample,
+    "preview": preview,
+    "diff": diff,
     "verify": verify,
     "index": index,
     "doctor": doctor,

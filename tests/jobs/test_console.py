@@ -5,7 +5,13 @@ import json
 import pytest
 from rich.console import Console
 
-from jobs.console import format_bytes, print_json, result_table, terminal_progress
+from jobs.console import (
+    format_bytes,
+    print_json,
+    result_table,
+    shorten,
+    terminal_progress,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +53,7 @@ def test_without_a_terminal_progress_is_plain_lines(
     assert "a done; 2 of 2 shards" in told
     assert "b failed: bad tar" in told
     assert "\x1b" not in told
+
+
+def test_a_long_text_is_cut_and_a_short_one_is_not() -> None:
+    assert [shorten("abc", 3), shorten("abcd", 3)] == ["abc", "ab…"]
