@@ -184,8 +184,10 @@ def _is_header_of(entry: IndexEntry, header: bytes) -> bool:
     if len(header) < BLOCK or not checksum_is_right(header):
         return False
     name = text_of(header_name(header))
-    # an extension header may say the name where it is long, not ASCII, or not given
-    hidden = not entry.name or len(entry.name) > 100 or not entry.name.isascii()
+    # an extension header may say the name where it is long, not ASCII (bytes that are no
+    # UTF-8 stand as \xff in the index), or not given
+    plain = entry.name.isascii() and "\\" not in entry.name
+    hidden = not entry.name or len(entry.name) > 100 or not plain
     return parse_number(header[SIZE]) == entry.size and (hidden or name == entry.name)
 
 
