@@ -92,7 +92,7 @@ def run_demo(
     runs = curate(recipe, progress, until="embeddings")
     if runs.num_runs or not probe_file.is_file():
         tell(f"3. Train {PROBE} on labelled samples of half of the shards")
-        save_probe(train(recipe, _labels(planted, "train")), probe_file)
+        save_probe(train(find_labelled(recipe, _labels(planted, "train"))), probe_file)
     else:
         tell(f"3. {PROBE} is trained")
     tell("4. Score, compare, decide, and write the filtered shards")

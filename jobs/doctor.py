@@ -9,12 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 
-from curation.devices import visible_gpus
-from curation.embedders import make_embedder
 from curation.embedding import find_image
-from curation.embedding_workers import EmbeddingTools
-from curation.errors import CurationError, InputError
-from curation.image_loaders import LoaderSettings
+from curation.errors import CurationError
 from curation.index import build_index
 from curation.parity import Parity, measure_parity
 from curation.recipe import Recipe
@@ -22,6 +18,7 @@ from curation.samples import read_samples
 from curation.storage import Storage, open_storage
 from curation.tar import read_members
 from curation_assets.partitions import list_shards, tar_path
+from jobs.embedding_tools import first_device, make_tools
 from jobs.recipe_check import check_ready, check_recipe
 
 PACKAGES = ("dagster", "nvidia-dali-cuda120", "torch", "timm", "pyarrow", "polars", "s3fs")
@@ -45,7 +42,7 @@ def examine(recipe: Recipe) -> list[Finding]:
         _tried("recipe", lambda: check_recipe(recipe)),
         _tried("weights and output", lambda: check_ready(recipe, "filtered_shard")),
         _tried("source", lambda: _count_shards(recipe)),
-        _tried("device", lambda: _device(recipe)),
+        _tried("device", lambda: first_device(recipe)),
     ]
     return findings
 
@@ -57,22 +54,10 @@ def measure_own_parity(recipe: Recipe, num_images: int = 64) -> Parity:
         InputError: The source has no tars, or none of its first images can be decoded.
         ShardError: Its first tar is damaged.
     """
-    embedder = make_embedder(
-        "timm",
-        model=recipe.encoder.model,
-        weights=recipe.encoder.weights,
-        precision=recipe.encoder.precision,
-    )
-    name = recipe.machine.image_loader
-    settings = LoaderSettings(
-        max_pixels=recipe.images.max_pixels, rotate_by_exif=recipe.images.rotate_by_exif
-    )
-    device = "cuda:0" if recipe.machine.device != "cpu" and visible_gpus() else "cpu"
-    tools = EmbeddingTools(embedder, None if name == "auto" else name, settings)
-    loader, placed = tools.make(device)
+    loader, embedder = make_tools(recipe)
     source = open_storage(recipe.source, recipe.s3)
     images = list(islice(_images(source, recipe), num_images))
-    return measure_parity(images, loader, placed)
+    return measure_parity(images, loader, embedder)
 
 
 def _images(source: Storage, recipe: Recipe) -> Iterator[bytes]:
@@ -97,12 +82,3 @@ def _count_shards(recipe: Recipe) -> str:
     tars = list_shards(open_storage(recipe.source, recipe.s3))
     num_bytes = sum(tar.size for tar in tars.values())
     return f"{len(tars):,} tars, {num_bytes:,} bytes, in {recipe.source}"
-
-
-def _device(recipe: Recipe) -> str:
-    gpus = visible_gpus()
-    if recipe.machine.device == "cpu" or not gpus:
-        if recipe.machine.device == "cuda":
-            raise InputError("machine.device is cuda, and PyTorch finds no GPU here")
-        return "the CPU"
-    return f"{len(gpus)} GPU(s)"

@@ -1,11 +1,13 @@
 """Training a linear probe on the embeddings that a recipe has made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from curation.embedding import embed_samples
 from curation.errors import InputError, NotFoundError
 from curation.fingerprint import Json
 from curation.probe_training import (
@@ -17,9 +19,11 @@ from curation.probe_training import (
     train_probe,
 )
 from curation.recipe import Recipe
-from curation.storage import open_storage
+from curation.samples import Component, Sample
+from curation.storage import LocalStorage, open_storage
 from curation.tables import EMBEDDING, EMBEDDINGS, read_table, table_about
 from curation_assets.lineage import Lineage
+from jobs.embedding_tools import make_tools
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,14 +68,44 @@ def find_labelled(recipe: Recipe, labels: Labels) -> LabelledEmbeddings:
     return LabelledEmbeddings(find_examples(tables, labels), encoders[0])
 
 
-def train(recipe: Recipe, labels: Labels, settings: ProbeSettings | None = None) -> Probe:
-    """Train a probe from labels of samples that the recipe has embedded.
+def train(labelled: LabelledEmbeddings, settings: ProbeSettings | None = None) -> Probe:
+    """Train a probe.
 
     Raises:
-        InputError: As :func:`find_labelled`, or there are too few labels of a kind.
+        InputError: There are too few labels of a kind.
     """
-    labelled = find_labelled(recipe, labels)
     return train_probe(labelled.examples, labelled.encoder, settings)
+
+
+def find_in_folders(recipe: Recipe, positive: Path, negative: Path) -> LabelledEmbeddings:
+    """Embed two folders of images by the recipe's encoder: with the label, and without.
+
+    Images that can't be decoded are left out, and counted.
+
+    Raises:
+        InputError: A folder has no images of the recipe's extensions.
+    """
+    loader, embedder = make_tools(recipe)
+    tables, labels = {}, {}
+    for name, folder in (("positive", positive), ("negative", negative)):
+        samples = list(_images(folder, recipe.images.extensions))
+        if not samples:
+            raise InputError(
+                f"{folder}: there are no images here; expected files that end in "
+                f"{', '.join(recipe.images.extensions)}"
+            )
+        tables[name] = embed_samples(samples, loader, embedder, recipe.images)
+        labels[name] = {sample.key: name == "positive" for sample in samples}
+    return LabelledEmbeddings(find_examples(tables, labels), embedder.encoder())
+
+
+def _images(folder: Path, extensions: Sequence[str]) -> Iterator[Sample]:
+    storage = LocalStorage(folder)
+    for file in storage.list_files():
+        key, _, extension = file.path.rpartition(".")
+        if key and extension.lower() in extensions:
+            whole = Component(extension, 0, file.size)
+            yield Sample(file.path, (whole,), {extension: storage.read(file.path)})
 
 
 def balanced_accuracy(scores: "np.ndarray", labels: Sequence[bool]) -> float:

@@ -7,14 +7,13 @@ images are tried belongs in ``curation/shard_embedding.py``.
 from collections.abc import Sequence
 
 from curation.devices import claim_devices
-from curation.embedders import make_embedder
-from curation.embedding_workers import EmbeddingTools, embed_on_workers
+from curation.embedding_workers import embed_on_workers
 from curation.errors import CurationError
-from curation.image_loaders import LoaderSettings
 from curation.recipe import Recipe
 from curation.shard_embedding import EmbedShard, retry_shard
 from curation.storage import Storage, open_storage
 from curation_assets.lineage import VERSIONS, Lineage
+from jobs.embedding_tools import embedding_tools
 from resources.progress import Progress
 
 MADE_OF_EMBEDDINGS = list(VERSIONS)[list(VERSIONS).index("embeddings") + 1 :]
@@ -51,7 +50,7 @@ def retry(recipe: Recipe, progress: Progress, shards: Sequence[str]) -> int:
     recovered = 0
     machine = recipe.machine
     with claim_devices(machine.device, machine.workers, shared=machine.share_gpus) as taken:
-        for done in embed_on_workers(tasks, retry_shard, _tools(recipe), taken):
+        for done in embed_on_workers(tasks, retry_shard, embedding_tools(recipe), taken):
             shard = tasks[done.task]
             if done.result is not None:
                 progress.advance(shard, done.result.num_tried)
@@ -63,24 +62,6 @@ def retry(recipe: Recipe, progress: Progress, shards: Sequence[str]) -> int:
             else:
                 raise done.error or CurationError(f"{shard}: no result and no error")
     return recovered
-
-
-def _tools(recipe: Recipe) -> EmbeddingTools:
-    machine, encoder = recipe.machine, recipe.encoder
-    embedder = make_embedder(
-        "timm",
-        model=encoder.model,
-        weights=encoder.weights,
-        precision=encoder.precision,
-        compiled=machine.compile,
-    )
-    settings = LoaderSettings(
-        batch_size=machine.batch_size,
-        max_pixels=recipe.images.max_pixels,
-        rotate_by_exif=recipe.images.rotate_by_exif,
-    )
-    loader = None if machine.image_loader == "auto" else machine.image_loader
-    return EmbeddingTools(embedder, loader, settings)
 
 
 def _forget(output: Storage, lineage: Lineage, shard: str) -> None:

@@ -20,7 +20,7 @@ def labels(curated: Curated) -> dict[str, dict[str, bool]]:
 
 
 def test_a_probe_learns_what_it_is_shown(curated: Curated) -> None:
-    probe = train(curated.recipe, labels(curated))
+    probe = train(find_labelled(curated.recipe, labels(curated)))
     examples = find_labelled(curated.recipe, labels(curated)).examples
     scores = 1 / (1 + np.exp(-(examples.vectors @ probe.weight + probe.bias)))
     assert balanced_accuracy(scores, examples.labels.tolist()) > 0.9
@@ -29,12 +29,12 @@ def test_a_probe_learns_what_it_is_shown(curated: Curated) -> None:
 
 def test_a_shard_without_embeddings_is_named(curated: Curated) -> None:
     with pytest.raises(InputError, match="'absent', which has no embeddings"):
-        train(curated.recipe, {"absent": {"key": True}})
+        find_labelled(curated.recipe, {"absent": {"key": True}})
 
 
 def test_no_labels_are_refused(curated: Curated) -> None:
     with pytest.raises(InputError, match="no labels"):
-        train(curated.recipe, {})
+        find_labelled(curated.recipe, {})
 
 
 def test_balanced_accuracy_is_scikit_learns() -> None:
