@@ -55,6 +55,11 @@ class Artifacts:
         """Kept or not, and why not."""
         return f"selection/{self.recipe}/{shard}.parquet"
 
+    @property
+    def report(self) -> str:
+        """The page that shows what the recipe selects."""
+        return f"reports/{self.recipe}.html"
+
     def of(self, asset: str, shard: str) -> tuple[str, ...]:
         """Every file that an asset has for a shard; the last one written comes last."""
         paths: dict[str, tuple[Callable[[str], str], ...]] = {

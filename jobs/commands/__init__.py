@@ -9,6 +9,7 @@ from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain_sample
 from jobs.commands.index import index
 from jobs.commands.preview import preview
+from jobs.commands.report import report
 from jobs.commands.run import run
 from jobs.commands.status import status
 from jobs.commands.train_probe import train_probe
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "explain": explain_sample,
     "preview": preview,
     "diff": diff,
+    "report": report,
     "verify": verify,
     "index": index,
     "doctor": doctor,

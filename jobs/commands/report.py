@@ -1,0 +1,25 @@
+"""``curate report``: a selection as one HTML page."""
+
+from pathlib import Path
+
+from curation.recipe import load_recipe
+from curation.report import format_report
+from curation.storage import open_storage
+from curation_assets.lineage import Lineage
+from jobs.console import print_json, print_result
+from jobs.options import JsonOption, RecipeOption
+from jobs.report import make_report
+
+
+def report(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = False) -> None:
+    """Write a page with what is selected: funnel, histograms, pictures, copies."""
+    settings = load_recipe(recipe)
+    page = format_report(make_report(settings)).encode()
+    output = open_storage(settings.output, settings.s3)
+    path = Lineage(settings).artifacts.report
+    output.write(path, page)
+    url = f"{output.url}/{path}"
+    if as_json:
+        print_json({"url": url, "bytes": len(page)})
+    else:
+        print_result(f"written to {url}")

@@ -1,0 +1,73 @@
+"""Reports in a real browser: they open, and hostile text does nothing there."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from curation.report import format_report
+from jobs.report import make_report
+from tests.conftest import Curated
+from tests.curation.test_report import HOSTILE, page_of
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright, of the dev extra, is not installed"
+)
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+def complaints(browser: "playwright.Browser", file: Path, *, title: str) -> list[str]:
+    """Open a page, check that it is whole, and give what the browser says of it."""
+    page = browser.new_page()
+    found: list[str] = []
+    fetched: list[str] = []
+    page.on("console", lambda message: found.append(message.text))
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("request", lambda request: fetched.append(request.url))
+    page.goto(file.as_uri())
+    page.wait_for_load_state("networkidle")
+    assert page.title() == title
+    broken = "images => images.filter(i => !i.complete || !i.naturalWidth).length"
+    assert page.eval_on_selector_all("img", broken) == 0
+    page.close()
+    assert {url.partition(":")[0] for url in fetched} <= {"file", "data"}
+    return found
+
+
+def test_the_report_of_a_selection_opens_without_a_complaint(
+    browser: "playwright.Browser", curated: Curated
+) -> None:
+    file = curated.folder / "report.html"
+    file.write_text(format_report(make_report(curated.recipe)), encoding="utf-8")
+    assert complaints(browser, file, title="Selection small") == []
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_does_nothing(
+    browser: "playwright.Browser", tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(page_of(text), encoding="utf-8")
+    assert complaints(browser, file, title=text) == []

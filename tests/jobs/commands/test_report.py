@@ -1,0 +1,22 @@
+"""``curate report``."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.conftest import Curated
+from tests.jobs.commands.conftest import Run
+
+
+def test_the_page_lies_under_the_output(
+    curated: Curated, run_json: Callable[..., Any]
+) -> None:
+    told = run_json("report", "--recipe", curated.recipe_file)
+    page = curated.output.read("reports/small.html")
+    assert told["bytes"] == len(page)
+    assert told["url"].endswith("/reports/small.html")
+    assert page.startswith(b"<!doctype html>")
+
+
+def test_people_are_told_where_it_is(curated: Curated, run: Run) -> None:
+    code, out = run("report", "--recipe", curated.recipe_file)
+    assert (code, "reports/small.html" in out) == (0, True)
