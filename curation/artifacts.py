@@ -1,8 +1,9 @@
 """Where every artifact lies under the output root.
 
 The one place that spells paths, so that assets, the command and reports agree. A path
-holds whatever tells two artifacts of one shard apart: the encoder for what is made of its
-vectors, the recipe's name for what is decided by it.
+holds whatever tells two artifacts of one shard apart: the settings of what makes it, as a
+label, or the recipe's name for what is decided by it. So recipes with one output share
+what they agree on, and none overwrites what another has.
 """
 
 from collections.abc import Callable
@@ -13,18 +14,24 @@ from dataclasses import dataclass
 class Artifacts:
     """Paths of what one recipe makes; ``shard`` is a tar's path without ``.tar``."""
 
+    indexes: str
+    """The folder of indexes, which has a name of its own for salvaged tars."""
     encoder: str
     """The encoder's label: its model and eight digits of its fingerprint."""
+    captions: str
+    """The text encoder's label."""
+    classifiers: str
+    """The classifiers' label."""
     recipe: str
     """The recipe's name."""
 
     def index(self, shard: str) -> str:
         """DALI's index of the raw shard."""
-        return f"index/{shard}.idx"
+        return f"{self.indexes}/{shard}.idx"
 
     def catalog(self, shard: str) -> str:
         """Every member of the raw shard by byte range."""
-        return f"index/{shard}.parquet"
+        return f"{self.indexes}/{shard}.parquet"
 
     def embeddings(self, shard: str) -> str:
         """Vectors, image facts, captions and the quarantine's reasons."""
@@ -32,11 +39,11 @@ class Artifacts:
 
     def caption_embeddings(self, shard: str) -> str:
         """Vectors of the captions."""
-        return f"caption_embeddings/{self.encoder}/{shard}.parquet"
+        return f"caption_embeddings/{self.encoder}/{self.captions}/{shard}.parquet"
 
     def scores(self, shard: str) -> str:
         """One column per classifier."""
-        return f"scores/{self.encoder}/{shard}.parquet"
+        return f"scores/{self.encoder}/{self.classifiers}/{shard}.parquet"
 
     def compared(self, similarity_floor: float) -> str:
         """Folder of what is known of which embeddings are similar."""

@@ -57,7 +57,8 @@ def vector_faults(table: pa.Table) -> Iterator[str]:
     lengths = np.linalg.norm(rows[finite], axis=1)
     off = np.abs(lengths - 1) > UNIT_TOLERANCE
     if off.any():
-        yield f"{int(off.sum())} vectors are not of unit length, one is {lengths[off][0]:.3g}"
+        one = lengths[off][0]
+        yield f"{int(off.sum())} vectors are not of unit length, one is {one:.3g}"
     unexplained = int((valid == table["error"].is_valid().to_numpy()).sum())
     if unexplained:
         yield f"{unexplained} rows have neither a vector nor a reason, or both"
@@ -96,6 +97,6 @@ def score_faults(table: pa.Table, classifiers: Mapping[str, Classifier]) -> Iter
         outside = (values < low - RANGE_TOLERANCE) | (values > high + RANGE_TOLERANCE)
         if outside.any():
             yield (
-                f"{int(outside.sum())} values of {name} are outside of {low:g} to {high:g}, "
-                f"one is {values[outside][0]:.4g}"
+                f"{int(outside.sum())} values of {name} are outside of {low:g} to "
+                f"{high:g}, one is {values[outside][0]:.4g}"
             )

@@ -122,9 +122,17 @@ class Lineage:
     @property
     def artifacts(self) -> Artifacts:
         """Where this recipe's artifacts lie."""
+        salvaged = self.recipe.on_damage == "salvage"
+        embedded = [self.settings("embeddings"), *(["salvage"] if salvaged else [])]
+        captions = self.settings("caption_embeddings")
         model = self.recipe.encoder.model.replace("/", "-")
-        label = f"{model}-{fingerprint(self.settings('embeddings'))[:8]}"
-        return Artifacts(encoder=label, recipe=self.recipe.name)
+        return Artifacts(
+            indexes="index-salvage" if salvaged else "index",
+            encoder=f"{model}-{fingerprint(*embedded)[:8]}",
+            captions=fingerprint(captions)[:8],
+            classifiers=fingerprint(self.settings("scores"), captions)[:8],
+            recipe=self.recipe.name,
+        )
 
     def _prefers_by_score(self) -> bool:
         columns = {order.split()[0] for order in self.recipe.duplicates.prefer}

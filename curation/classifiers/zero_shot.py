@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from curation.classifiers.base import Classifier, EncoderNeed
 from curation.errors import InputError
-from curation.fingerprint import Json
+from curation.fingerprint import Json, file_sha256
 from curation.text_embedders.open_clip import HUB, IMAGE_TOWERS, OpenClipTextEmbedder
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ class ZeroShot(Classifier):
         }
 
     def weights_sha256(self) -> Json:
-        return self._embedder.encoder()["weights_sha256"]
+        # the tag, which is among the settings, names the published ones: to hash them,
+        # whoever opens a graph would have to fetch them
+        return None if self.text_weights == HUB else file_sha256(Path(self.text_weights))
 
     def score_block(
         self, rows: "torch.Tensor", _captions: "torch.Tensor | None" = None

@@ -1,16 +1,14 @@
 """Paths of artifacts."""
 
+from dataclasses import replace
+
+import pytest
+
 from curation.artifacts import Artifacts
 
-ARTIFACTS = Artifacts(encoder="model-12345678", recipe="mine")
-ASSETS = (
-    "shard_index",
-    "embeddings",
-    "scores",
-    "duplicates",
-    "selection",
-    "filtered_shard",
-)
+ARTIFACTS = Artifacts("index", "model-12345678", "texts", "heads", recipe="mine")
+SHARED = ("shard_index", "embeddings", "caption_embeddings", "scores")
+ASSETS = (*SHARED, "duplicates", "selection", "filtered_shard")
 
 
 def test_no_two_artifacts_share_a_path() -> None:
@@ -20,7 +18,7 @@ def test_no_two_artifacts_share_a_path() -> None:
         for asset in ASSETS
         for path in ARTIFACTS.of(asset, shard)
     ]
-    assert len(set(paths)) == len(paths) == 3 * 9
+    assert len(set(paths)) == len(paths) == 3 * 10
 
 
 def test_what_has_no_file_has_no_path() -> None:
@@ -28,7 +26,23 @@ def test_what_has_no_file_has_no_path() -> None:
 
 
 def test_recipes_share_what_does_not_depend_on_their_decisions() -> None:
-    other = Artifacts(encoder="model-12345678", recipe="other")
-    shared = ("shard_index", "embeddings", "scores")
-    assert all(ARTIFACTS.of(a, "s") == other.of(a, "s") for a in shared)
-    assert not any(ARTIFACTS.of(a, "s") == other.of(a, "s") for a in ASSETS[3:])
+    other = replace(ARTIFACTS, recipe="other")
+    assert all(ARTIFACTS.of(a, "s") == other.of(a, "s") for a in SHARED)
+    assert not any(ARTIFACTS.of(a, "s") == other.of(a, "s") for a in ASSETS[4:])
+
+
+@pytest.mark.parametrize(
+    ("setting", "theirs"),
+    [
+        ("indexes", {"shard_index"}),
+        ("encoder", {"embeddings", "caption_embeddings", "scores"}),
+        ("captions", {"caption_embeddings"}),
+        ("classifiers", {"scores"}),
+    ],
+)
+def test_recipes_that_differ_overwrite_nothing_of_each_other(
+    setting: str, theirs: set[str]
+) -> None:
+    other = replace(ARTIFACTS, **{setting: "another"})
+    differ = {a for a in SHARED if set(ARTIFACTS.of(a, "s")).isdisjoint(other.of(a, "s"))}
+    assert differ == theirs

@@ -153,6 +153,29 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     assert versions(curated, "") == before
 
 
+def test_recipes_with_one_output_share_what_they_agree_on_and_leave_the_rest_alone(
+    curated: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = dict(versions(curated, ""))
+    other = tmp_path / "copy" / "other.yaml"
+    text = curated.recipe_file.read_text().replace("name: small", "name: other")
+    text = text.replace(
+        "sharpness_probe:", "blurred: {type: linear_probe, weights: p2}\n  s:"
+    )
+    text = text.replace("sharpness_probe >=", "s >=").replace("p2", "probe.safetensors")
+    other.write_text(text)
+    with monkeypatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(tmp_path / "home of the other"))
+        (tmp_path / "home of the other").mkdir()
+        result = curate(load_recipe(other), LineProgress(lambda _: None))
+    assert not result.failed
+    after = versions(curated, "")
+    assert {path: after[path] for path in ours} == ours
+    added = {path.partition("/")[0] for path in after.keys() - ours.keys()}
+    assert added == {"scores", "duplicates", "selection", "filtered"}
+    assert run(curated) == (CurateResult(), [])
+
+
 def test_a_tar_whose_path_can_be_no_key_is_named(curated: Curated) -> None:
     raw = curated.folder / "raw"
     (raw / "00000.tar").rename(raw / "a,b.tar")

@@ -1,5 +1,6 @@
 """A zero-shot score is CLIP's own softmax over the prompts, as open_clip computes it."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,14 @@ def test_other_prompts_are_another_fingerprint(clip: TinyClip) -> None:
     }
     assert len(prints) == 3
     assert make(clip, prompts=tuple(PROMPTS)).fingerprint() == make(clip).fingerprint()
+
+
+def test_a_fingerprint_hashes_the_file_of_weights_and_fetches_nothing(
+    clip: TinyClip,
+) -> None:
+    from_file = make(clip).weights_sha256()
+    assert from_file == hashlib.sha256(clip.weights.read_bytes()).hexdigest()
+    assert make(clip, text_weights="hub").weights_sha256() is None
 
 
 @pytest.mark.parametrize("setting", ["prompts", "against"])
