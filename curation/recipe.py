@@ -128,6 +128,16 @@ class FilteredSettings(Settings):
     """The vectors: two bytes a number."""
 
 
+class CheckSettings(Settings):
+    """From where on asset checks warn. Nothing here changes what is made."""
+
+    max_quarantined: float = Field(default=0.1, ge=0, le=1)
+    """Share of a shard's samples that may be quarantined."""
+    max_drift: float = Field(default=0.25, ge=0)
+    """Population stability index between a shard's scores and those of other shards: below
+    0.1 is said to be no change, above 0.25 a shift."""
+
+
 class MachineSettings(Settings):
     """How this machine works. Nothing here changes what is made."""
 
@@ -173,6 +183,7 @@ class Recipe(Settings):
     filter: str = "true"
     """Which samples are kept: an expression over columns, see the README."""
     filtered: FilteredSettings = FilteredSettings()
+    checks: CheckSettings = CheckSettings()
     machine: MachineSettings = MachineSettings()
     nightly_cron: str = "0 2 * * *"
     """When the schedule ``nightly_curation`` brings everything up to date, if it is on."""

@@ -5,10 +5,12 @@ the files alone, so that a fault of a step, of a storage or of somebody's own sc
 Each function gives faults as sentences, none if there are none.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.classifiers.base import UNIT_TOLERANCE, Classifier
 from curation.fingerprint import Json
@@ -77,6 +79,37 @@ def encoder_faults(encoders: Mapping[str, Json]) -> Iterator[str]:
             f"{differ[0]} was embedded with {encoders[differ[0]]}, {shards[0]} with "
             f"{encoders[shards[0]]}; {len(differ)} shard(s) differ"
         )
+
+
+def quarantine_faults(table: pa.Table, most: float) -> Iterator[str]:
+    """Compare the share of quarantined samples with a bound.
+
+    Args:
+        table: With a column ``error``.
+        most: The share that may be quarantined, 0 to 1.
+    """
+    errors = table["error"].drop_null().to_pylist()
+    share = len(errors) / max(table.num_rows, 1)
+    if share > most:
+        ((reason, count),) = Counter(errors).most_common(1)
+        yield (
+            f"{len(errors)} of {table.num_rows} samples are quarantined ({share:.1%}, "
+            f"bound {most:.1%}), {count} of them for: {reason}"
+        )
+
+
+def decision_faults(table: pa.Table) -> Iterator[str]:
+    """Look at a selection: kept samples have no reason against them, dropped ones have.
+
+    Args:
+        table: Of :data:`curation.tables.SELECTION`.
+    """
+    kept = table["kept"].to_numpy()
+    against = pc.list_value_length(table["reasons"]).to_numpy() > 0
+    if (kept & against).any():
+        yield f"{int((kept & against).sum())} samples are kept with a reason against them"
+    if (~kept & ~against).any():
+        yield f"{int((~kept & ~against).sum())} samples are dropped without a reason"
 
 
 def score_faults(table: pa.Table, classifiers: Mapping[str, Classifier]) -> Iterator[str]:

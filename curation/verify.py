@@ -48,15 +48,33 @@ def verify_shards(storage: Storage, folder: str = "") -> Verification:
     differences: list[Difference] = []
     num_samples = 0
     for tar in tars:
-        try:
-            index = build_index(read_members(storage, tar.path))
-        except ShardError as error:
-            differences.append(Difference(tar.path, str(error)))
-            continue
-        num_samples += len(index)
-        differences += _differences(storage, tar.path.removesuffix(".tar"), index)
+        num, found = _verify(storage, tar.path)
+        num_samples += num
+        differences += found
     num_bytes = sum(tar.size for tar in tars)
     return Verification(len(tars), num_samples, num_bytes, tuple(differences))
+
+
+def verify_shard(storage: Storage, tar: str) -> list[Difference]:
+    """Check one tar against its ``.idx`` and its table.
+
+    Args:
+        storage: Where the shard is.
+        tar: Its path there.
+
+    Raises:
+        NotFoundError: There is no such tar.
+    """
+    return _verify(storage, tar)[1]
+
+
+def _verify(storage: Storage, tar: str) -> tuple[int, list[Difference]]:
+    """Give the number of samples and the differences of one shard."""
+    try:
+        index = build_index(read_members(storage, tar))
+    except ShardError as error:
+        return 0, [Difference(tar, str(error))]
+    return len(index), _differences(storage, tar.removesuffix(".tar"), index)
 
 
 def _differences(storage: Storage, stem: str, index: ShardIndex) -> list[Difference]:

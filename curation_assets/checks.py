@@ -3,133 +3,252 @@
 A check of a run looks at the shards of that run, so that it costs one more read of what
 was just written; launched by itself, it looks at every shard that is recorded. Checks
 don't block: what is wrong is told by shard, and nothing that was made is lost.
+
+A check is a function that gives the faults of one shard as sentences; a new one is added
+to :data:`CHECKS`. What is compared belongs in ``curation``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import dagster as dg
+import numpy as np
+import pyarrow as pa
 
 from curation.classifiers import Classifier
+from curation.drift import drift_faults
 from curation.errors import DataError, NotFoundError
 from curation.index import read_catalog
 from curation.storage import Storage
-from curation.table_checks import encoder_faults, row_faults, score_faults, vector_faults
+from curation.table_checks import (
+    decision_faults,
+    encoder_faults,
+    quarantine_faults,
+    row_faults,
+    score_faults,
+    vector_faults,
+)
 from curation.tables import (
     EMBEDDING,
     EMBEDDINGS,
+    FILTERED,
     SCORES,
+    SELECTION,
     read_about,
     read_table,
 )
+from curation.verify import verify_shard
 from curation_assets.lineage import Lineage
 from curation_assets.shard_asset import recorded_versions
 
 MOST_TOLD = 20  # faults that a result lists
+MOST_COMPARED = 64  # shards that stand for those before
 
 
-def embeddings_check(lineage: Lineage) -> dg.AssetChecksDefinition:
-    """Check rows, keys, vectors and encoder of the embeddings."""
-    artifacts = lineage.artifacts
+@dataclass(frozen=True)
+class CheckedShards:
+    """What a check may look at."""
 
+    lineage: Lineage
+    output: Storage
+    classifiers: Mapping[str, Classifier]
+    checked: Sequence[str]
+    """The shards that the check is about."""
+    recorded: Sequence[str]
+    """All shards that the asset is recorded for."""
+
+    def table(self, kind: Any, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a table of the output."""
+        return read_table(self.output, path, kind, columns)
+
+    def keys(self, shard: str) -> list[str]:
+        """Give the keys of a shard's samples, in the order of its index."""
+        return read_catalog(self.output, self.lineage.artifacts.catalog(shard)).keys
+
+    def encoder(self, shard: str) -> Any:
+        """Give what a shard's embeddings say of their encoder."""
+        path = self.lineage.artifacts.embeddings(shard)
+        return read_about(self.output, path).get("encoder")
+
+    @cached_property
+    def scores_before(self) -> pa.Table | None:
+        """The scores of some of the other shards; of its own, if there are no others."""
+        others = sorted(set(self.recorded) - set(self.checked)) or sorted(self.checked)
+        step = -(-len(others) // MOST_COMPARED)
+        scores = self.lineage.artifacts.scores
+        there = [scores(shard) for shard in others[::step] if self._has(scores(shard))]
+        tables = [self.table(SCORES, path) for path in there]
+        return pa.concat_tables(tables) if tables else None
+
+    def _has(self, path: str) -> bool:
+        return self.output.exists(path)
+
+
+@dataclass(frozen=True)
+class ShardCheck:
+    """One rule that the artifacts of an asset keep, shard by shard."""
+
+    asset: str
+    name: str
+    promise: str
+    """What holds of every shard."""
+    advice: str
+    """What to do where it doesn't."""
+    faults: Callable[[CheckedShards, str], Iterator[str]]
+    """Gives what is wrong with a shard."""
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+
+
+def define_checks(lineage: Lineage) -> list[dg.AssetChecksDefinition]:
+    """Define every check for a recipe."""
+    return [_define(check, lineage) for check in CHECKS]
+
+
+def _define(check: ShardCheck, lineage: Lineage) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset="embeddings",
-        name="vectors_are_whole",
-        description="Rows and keys are the index's; vectors are finite, of unit length and "
-        "of the encoder's width, or have a reason; all shards have one encoder.",
+        asset=check.asset,
+        name=check.name,
+        description=f"{check.promise} If not: {check.advice}",
     )
-    def vectors_are_whole(
-        context: dg.AssetCheckExecutionContext, output: dg.ResourceParam[Storage]
-    ) -> dg.AssetCheckResult:
-        def faults_of(shard: str) -> Iterator[str]:
-            path, columns = artifacts.embeddings(shard), ["key", "error", EMBEDDING]
-            table = read_table(output, path, EMBEDDINGS, columns)
-            yield from row_faults(
-                read_catalog(output, artifacts.catalog(shard)).keys, table
-            )
-            yield from vector_faults(table)
-
-        recorded = sorted(recorded_versions(context.instance, "embeddings"))
-        shards = _shards_to_check(context, recorded)
-        faults = _faults_by_shard(shards, faults_of)
-        encoders = {
-            shard: read_about(output, artifacts.embeddings(shard)).get("encoder")
-            for shard in dict.fromkeys([*recorded[:1], *shards])
-            if shard not in faults
-        }
-        faults |= {"all shards": found} if (found := [*encoder_faults(encoders)]) else {}
-        return _result(shards, faults, dg.AssetCheckSeverity.ERROR)
-
-    return vectors_are_whole
-
-
-def scores_check(lineage: Lineage) -> dg.AssetChecksDefinition:
-    """Check rows and values of the scores."""
-    artifacts = lineage.artifacts
-
-    @dg.asset_check(
-        asset="scores",
-        name="scores_are_in_range",
-        description="Rows and keys are the embeddings'; every classifier has a column of "
-        "finite values in its documented range, or null.",
-    )
-    def scores_are_in_range(
+    def shard_check(
         context: dg.AssetCheckExecutionContext,
         output: dg.ResourceParam[Storage],
         classifiers: dg.ResourceParam[dict[str, Classifier]],
     ) -> dg.AssetCheckResult:
-        def faults_of(shard: str) -> Iterator[str]:
-            path = artifacts.embeddings(shard)
-            keys = read_table(output, path, EMBEDDINGS, ["key"])["key"].to_pylist()
-            table = read_table(output, artifacts.scores(shard), SCORES)
-            yield from row_faults(keys, table)
-            yield from score_faults(table, classifiers)
+        recorded = sorted(recorded_versions(context.instance, check.asset))
+        of_a_run = context.has_partition_key or context.has_partition_key_range
+        checked = list(context.partition_keys) if of_a_run else recorded
+        shards = CheckedShards(lineage, output, classifiers, checked, recorded)
+        told = [
+            f"{shard}: {fault}"
+            for shard in checked
+            for fault in _faults(check, shards, shard)
+        ]
+        more = len(told) - MOST_TOLD
+        lines = [*told[:MOST_TOLD], *([f"… and {more} more"] if more > 0 else [])]
+        return dg.AssetCheckResult(
+            passed=not told,
+            severity=check.severity,
+            description="\n".join([*lines, f"What to do: {check.advice}"])
+            if told
+            else None,
+            metadata={"shards": len(checked), "faults": len(told)},
+        )
 
-        recorded = sorted(recorded_versions(context.instance, "scores"))
-        shards = _shards_to_check(context, recorded)
-        faults = _faults_by_shard(shards, faults_of)
-        return _result(shards, faults, dg.AssetCheckSeverity.WARN)
-
-    return scores_are_in_range
-
-
-CHECKS: Sequence[Callable[[Lineage], dg.AssetChecksDefinition]] = (
-    embeddings_check,
-    scores_check,
-)
-"""What defines each check for a recipe."""
-
-
-def _shards_to_check(
-    context: dg.AssetCheckExecutionContext, recorded: Sequence[str]
-) -> list[str]:
-    if context.has_partition_key or context.has_partition_key_range:
-        return list(context.partition_keys)
-    return list(recorded)
+    return shard_check
 
 
-def _faults_by_shard(
-    shards: Sequence[str], faults_of: Callable[[str], Iterator[str]]
-) -> dict[str, list[str]]:
-    faults = {}
-    for shard in shards:
-        try:
-            found = list(faults_of(shard))
-        except (DataError, NotFoundError) as error:
-            found = [str(error)]
-        if found:
-            faults[shard] = found
-    return faults
+def _faults(check: ShardCheck, shards: CheckedShards, shard: str) -> list[str]:
+    try:
+        return list(check.faults(shards, shard))
+    except (DataError, NotFoundError) as error:
+        return [str(error)]
 
 
-def _result(
-    shards: Sequence[str],
-    faults: dict[str, list[str]],
-    severity: dg.AssetCheckSeverity,
-) -> dg.AssetCheckResult:
-    told = [f"{shard}: {fault}" for shard, found in faults.items() for fault in found]
-    return dg.AssetCheckResult(
-        passed=not told,
-        severity=severity,
-        description="\n".join(told[:MOST_TOLD]) or None,
-        metadata={"shards": len(shards), "faults": len(told)},
+def _embeddings_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
+    path = shards.lineage.artifacts.embeddings(shard)
+    table = shards.table(EMBEDDINGS, path, ["key", "error", EMBEDDING])
+    yield from row_faults(shards.keys(shard), table)
+    yield from vector_faults(table)
+    first = shards.recorded[0] if shards.recorded else shard
+    yield from encoder_faults({s: shards.encoder(s) for s in dict.fromkeys([first, shard])})
+
+
+def _quarantine_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
+    path = shards.lineage.artifacts.embeddings(shard)
+    table = shards.table(EMBEDDINGS, path, ["key", "error"])
+    yield from quarantine_faults(table, shards.lineage.recipe.checks.max_quarantined)
+
+
+def _scores_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
+    artifacts = shards.lineage.artifacts
+    keys = shards.table(EMBEDDINGS, artifacts.embeddings(shard), ["key"])["key"]
+    table = shards.table(SCORES, artifacts.scores(shard))
+    yield from row_faults(keys.to_pylist(), table)
+    yield from score_faults(table, shards.classifiers)
+
+
+def _drift_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
+    now = shards.table(SCORES, shards.lineage.artifacts.scores(shard))
+    if (before := shards.scores_before) is not None:
+        bound = shards.lineage.recipe.checks.max_drift
+        yield from drift_faults(before, now, list(shards.classifiers), bound)
+
+
+def _selection_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
+    table = shards.table(SELECTION, shards.lineage.artifacts.selection(shard))
+    yield from row_faults(shards.keys(shard), table)
+    yield from decision_faults(table)
+
+
+def _filtered_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
+    artifacts = shards.lineage.artifacts
+    yield from (
+        found.found for found in verify_shard(shards.output, artifacts.filtered_tar(shard))
     )
+    selection = shards.table(SELECTION, artifacts.selection(shard), ["key", "kept"])
+    kept = np.flatnonzero(selection["kept"].to_numpy())
+    table = shards.table(FILTERED, artifacts.filtered_table(shard), ["key"])
+    yield from row_faults(selection["key"].take(kept).to_pylist(), table)
+
+
+_WARN = dg.AssetCheckSeverity.WARN
+
+CHECKS = (
+    ShardCheck(
+        "embeddings",
+        "vectors_are_whole",
+        "Rows and keys are the index's; vectors are finite, of unit length and of the "
+        "encoder's width, or have a reason; all shards have one encoder.",
+        "delete the shard's embeddings and run again; if it recurs, the model or the disk "
+        "is at fault.",
+        _embeddings_faults,
+    ),
+    ShardCheck(
+        "embeddings",
+        "few_are_quarantined",
+        "No more samples are quarantined than checks.max_quarantined of the recipe allows.",
+        "look at the reasons with `curate explain`; after a fault of the machine, `curate "
+        "run --retry-quarantined` tries only those again.",
+        _quarantine_faults,
+        _WARN,
+    ),
+    ShardCheck(
+        "scores",
+        "scores_are_in_range",
+        "Rows and keys are the embeddings'; every classifier has a column of finite values "
+        "in its documented range, or null.",
+        "make sure that the classifier was made for this encoder, then delete the shard's "
+        "scores and run again.",
+        _scores_faults,
+        _WARN,
+    ),
+    ShardCheck(
+        "scores",
+        "scores_have_not_drifted",
+        "Each score is distributed as in the shards before, by the population stability "
+        "index.",
+        "look at the shard's pictures: its source differs from the others', or its score "
+        "means something else. Raise checks.max_drift if that is as it should be.",
+        _drift_faults,
+        _WARN,
+    ),
+    ShardCheck(
+        "selection",
+        "every_sample_is_decided",
+        "Every sample of the index is kept with no reason against it, or dropped for one.",
+        "delete the shard's selection and run again.",
+        _selection_faults,
+    ),
+    ShardCheck(
+        "filtered_shard",
+        "filtered_shards_read_back",
+        "The tar, its .idx and its table have the same samples, and they are those that "
+        "the selection keeps.",
+        "delete the filtered shard and run again; if it recurs, the disk is at fault.",
+        _filtered_faults,
+    ),
+)
+"""Every check of shards."""

@@ -12,7 +12,7 @@ import dagster as dg
 
 from curation.recipe import Recipe
 from curation_assets.caption_embeddings import caption_embeddings_asset
-from curation_assets.checks import CHECKS
+from curation_assets.checks import define_checks
 from curation_assets.duplicate_groups import duplicate_groups_asset
 from curation_assets.duplicates import duplicates_asset
 from curation_assets.embeddings import embeddings_asset
@@ -66,7 +66,7 @@ def asset_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
         assets = [ASSETS[name](lineage) for name in lineage.assets]
     return dg.Definitions(
         assets=assets,
-        asset_checks=[check(lineage) for check in CHECKS],
+        asset_checks=define_checks(lineage),
         resources={**recipe_resources(recipe), **overrides},
         executor=dg.in_process_executor,  # the model is loaded once for all steps of a run
     )

@@ -49,6 +49,8 @@ class CurateResult:
     """Wall seconds by asset."""
     failed: dict[str, str] = field(default_factory=dict)
     """Shard to the reason why it could not be made."""
+    warned: dict[str, str] = field(default_factory=dict)
+    """Asset check to what it found."""
 
     def __add__(self, later: "CurateResult") -> "CurateResult":
         """Put two calls together."""
@@ -56,7 +58,8 @@ class CurateResult:
         for asset, spent in later.seconds.items():
             seconds[asset] = seconds.get(asset, 0) + spent
         runs = self.num_runs + later.num_runs
-        return CurateResult(runs, seconds, self.failed | later.failed)
+        failed, warned = self.failed | later.failed, self.warned | later.warned
+        return CurateResult(runs, seconds, failed, warned)
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON values."""
@@ -155,7 +158,11 @@ def _execute(
     for event in done.all_events:
         if event.is_step_success and event.step_key:
             spent = event.step_success_data.duration_ms / 1000
-            result.seconds[event.step_key] = result.seconds.get(event.step_key, 0) + spent
+            step = event.step_key if event.step_key in VERSIONS else "checks"
+            result.seconds[step] = result.seconds.get(step, 0) + spent
+    for check in done.get_asset_check_evaluations():
+        if not check.passed:
+            result.warned[check.check_name] = check.description or ""
     if not done.success and len(watcher.failed) == before:
         raise _cause(done)
 

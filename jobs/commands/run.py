@@ -74,6 +74,8 @@ def run_tables(summary: Summary, result: CurateResult) -> list[Table | str]:
     empty = None if funnel.kept else explain_empty(funnel.samples, funnel.reasons)
     if empty:
         shown.append(f"warning: {empty}")
+    for check, found in result.warned.items():
+        shown.append(f"warning: the check {check} found:\n{found}")
     if result.failed:
         shown.append(
             result_table("Not made", ("shard", "why"), list(result.failed.items()))

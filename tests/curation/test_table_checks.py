@@ -6,7 +6,9 @@ import pytest
 
 from curation.classifiers import make_classifiers
 from curation.table_checks import (
+    decision_faults,
     encoder_faults,
+    quarantine_faults,
     row_faults,
     score_faults,
     vector_faults,
@@ -95,3 +97,25 @@ def test_a_missing_score_is_told() -> None:
     table = pa.table({"key": ["a"]})
     told = list(score_faults(table, make_classifiers({"nsfw": {}})))
     assert told == ["there is no column nsfw"]
+
+
+def test_more_quarantined_samples_than_the_bound_are_told_with_the_usual_reason() -> None:
+    errors = ["empty", "no image", "no image", *[None] * 7]
+    table = pa.table({"error": pa.array(errors, pa.string())})
+    assert list(quarantine_faults(table, 0.3)) == []
+    (told,) = quarantine_faults(table, 0.29)
+    assert told == (
+        "3 of 10 samples are quarantined (30.0%, bound 29.0%), 2 of them for: no image"
+    )
+    assert list(quarantine_faults(table.slice(0, 0), 0)) == []
+
+
+def test_decisions_and_reasons_that_contradict_each_other_are_told() -> None:
+    reasons = pa.array([[], ["small"], [], ["small"]], pa.list_(pa.string()))
+    sound = pa.table({"kept": [True, False, True, False], "reasons": reasons})
+    assert list(decision_faults(sound)) == []
+    odd = pa.table({"kept": [True, True, False, False], "reasons": reasons})
+    assert list(decision_faults(odd)) == [
+        "1 samples are kept with a reason against them",
+        "1 samples are dropped without a reason",
+    ]

@@ -11,13 +11,17 @@ from curation.tables import (
     EMBEDDING,
     EMBEDDINGS,
     SCORES,
+    SELECTION,
     embedding_column,
     embedding_matrix,
     read_table,
     write_table,
 )
+from curation_assets.checks import CHECKS
+from jobs.curate import curate
 from jobs.definitions import build_definitions
 from jobs.instance import open_instance
+from resources.progress import LineProgress
 from tests.conftest import Curated
 
 SHARD = "train/00001"
@@ -46,7 +50,7 @@ def test_what_a_run_made_passes_and_every_shard_was_looked_at(
     curated: Curated, instance: dg.DagsterInstance
 ) -> None:
     found = evaluate(curated, instance)
-    assert set(found) == {"vectors_are_whole", "scores_are_in_range"}
+    assert set(found) == {check.name for check in CHECKS}
     for evaluation in found.values():
         assert evaluation.passed, evaluation.description
         assert evaluation.metadata["shards"].value == 3
@@ -83,6 +87,78 @@ def test_scores_of_other_samples_and_out_of_range_are_warned_of(
     assert found.severity == dg.AssetCheckSeverity.WARN
     assert "samples of the index" in (found.description or "")
     assert "outside of 0 to 1, one is 7" in (found.description or "")
+
+
+def test_many_quarantined_samples_are_warned_of_with_the_reason(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    text = curated.recipe_file.read_text()
+    curated.recipe_file.write_text(f"{text}checks: {{max_quarantined: 0.01}}\n")
+    found = evaluate(curated, instance)["few_are_quarantined"]
+    assert not found.passed
+    assert found.severity == dg.AssetCheckSeverity.WARN
+    assert "bound 1.0%" in (found.description or "")
+    assert "--retry-quarantined" in (found.description or "")
+
+
+def test_scores_that_lie_elsewhere_are_warned_of(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    path = curated.artifacts.scores(SHARD)
+    table = read_table(curated.output, path, SCORES)
+    moved = pa.array([0.999] * table.num_rows, pa.float32())
+    table = table.set_column(1, "sharpness_probe", moved)
+    write_table(curated.output, path, SCORES, table, fingerprint="any")
+    found = evaluate(curated, instance)["scores_have_not_drifted"]
+    assert not found.passed
+    assert f"{SHARD}: sharpness_probe lies elsewhere" in (found.description or "")
+
+
+def test_a_decision_without_a_reason_is_told(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    path = curated.artifacts.selection(SHARD)
+    table = read_table(curated.output, path, SELECTION)
+    flipped = pa.array([not kept for kept in table["kept"].to_pylist()])
+    write_table(
+        curated.output,
+        path,
+        SELECTION,
+        table.set_column(1, SELECTION.columns[1], flipped),
+        fingerprint="any",
+    )
+    found = evaluate(curated, instance)
+    told = found["every_sample_is_decided"].description or ""
+    assert "are kept with a reason against them" in told
+    assert "are dropped without a reason" in told
+    assert not found["filtered_shards_read_back"].passed
+
+
+def test_a_byte_that_changed_in_a_filtered_shard_is_told(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    tar = curated.output.root / curated.artifacts.filtered_tar(SHARD)
+    data = bytearray(tar.read_bytes())
+    data[0] ^= 1
+    tar.write_bytes(data)
+    found = evaluate(curated, instance)["filtered_shards_read_back"]
+    assert not found.passed
+    assert found.severity == dg.AssetCheckSeverity.ERROR
+    assert (found.description or "").startswith(f"{SHARD}: ")
+
+
+def test_a_run_looks_at_its_own_shards_and_tells_what_it_finds(curated: Curated) -> None:
+    text = curated.recipe_file.read_text()
+    curated.recipe_file.write_text(
+        text.replace("precision: fp32", "precision: auto")
+        + "checks: {max_quarantined: 0}\n"
+    )
+    result = curate(
+        curated.recipe, LineProgress(lambda _: None), shards=[SHARD], until="embeddings"
+    )
+    told = result.warned["few_are_quarantined"].splitlines()
+    assert [line.partition(":")[0] for line in told] == [SHARD, "What to do"]
+    assert "checks" in result.seconds
 
 
 def test_a_missing_table_is_told_by_its_shard(
