@@ -10,6 +10,7 @@ from curation.filters.datacomp_basic import DataCompBasic
 from curation.filters.expression import Conjunct, Filter
 from curation.filters.laion_aesthetics import LaionAesthetics
 from curation.filters.reading import Cut
+from curation.filters.selected import Selected
 
 __all__ = [
     "FILTERS",
@@ -24,7 +25,8 @@ __all__ = [
 ]
 
 FILTERS: dict[str, type[ReadyMade]] = {
-    member.name: member for member in (DataCompBasic, LaionAesthetics, CaptionLanguage)
+    member.name: member
+    for member in (DataCompBasic, LaionAesthetics, CaptionLanguage, Selected)
 }
 """Every ready-made filter, by the name under which expressions call it."""
 

@@ -38,6 +38,8 @@ class Function:
     """Raises InputError for constants that can't work, before anything runs."""
     version: Callable[[], str] = lambda: "1"
     """Differs when the function starts to give other results."""
+    content: Callable[..., str] | None = None
+    """Hashes what its constants name, such as a file, where they name something."""
 
 
 class ReadyMade(ABC):

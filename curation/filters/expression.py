@@ -134,14 +134,21 @@ class Filter:
 
     def fingerprint(self) -> str:
         """Hash what decides about samples: normal form, functions' versions, cuts."""
-        called = {
-            name
+        calls = [
+            (self.functions[name], name, node)
             for part in self.conjuncts
             for node in ast.walk(part.node)
-            if (name := called_name(node)) in self.functions
-        }
-        versions: Json = {name: self.functions[name].version() for name in sorted(called)}
-        return fingerprint(self.canonical(), versions, dict(self.bound))
+            if isinstance(node, ast.Call) and (name := called_name(node)) in self.functions
+        ]
+        versions: Json = {name: function.version() for function, name, _ in calls}
+        contents = [
+            function.content(
+                *(written_value(node.args[i]) for i in sorted(function.constant))
+            )
+            for function, _, node in calls
+            if function.content
+        ]
+        return fingerprint(self.canonical(), versions, dict(self.bound), *contents)
 
     def check(self, schema: Schema) -> None:
         """Check names and kinds before anything runs.

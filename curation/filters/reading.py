@@ -265,6 +265,7 @@ class Reader:
         least = len(function.takes)
         check_count(node, least, None if function.variadic else least)
         terms = [self._argument(node, function, place) for place in range(len(node.args))]
+        function.check(*(terms[place] for place in sorted(function.constant)))
 
         def build() -> "pl.Expr":
             values = [term.build() if isinstance(term, Term) else term for term in terms]
@@ -282,7 +283,6 @@ class Reader:
         value = written_value(node.args[place])
         if kind_of(value) != kind:
             raise InputError(f"{shown(node)}: argument {place + 1} must be a {kind}")
-        function.check(value)
         return value
 
     def _read_as(self, node: ast.expr, kind: Kind) -> Term:

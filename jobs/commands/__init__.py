@@ -8,6 +8,7 @@ from jobs.commands.diff import diff
 from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain_sample
 from jobs.commands.index import index
+from jobs.commands.keys import keys
 from jobs.commands.preview import preview
 from jobs.commands.report import report
 from jobs.commands.run import run
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "preview": preview,
     "diff": diff,
     "report": report,
+    "keys": keys,
     "verify": verify,
     "index": index,
     "doctor": doctor,
