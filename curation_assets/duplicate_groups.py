@@ -40,6 +40,7 @@ from curation_assets.global_asset import (
 )
 from curation_assets.lineage import Lineage
 from curation_assets.shard_asset import (
+    SETTINGS,
     ShardTask,
     made_from,
     newest_event,
@@ -75,6 +76,7 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(lineage.groups_version),
             metadata={
                 MADE_OF: made_of(lineage, "duplicate_groups", inputs),
+                SETTINGS: lineage.recipe_settings("duplicate_groups"),
                 "shards": len(shards),
                 "removed": len(removals),
                 "changed_shards": len(changed),

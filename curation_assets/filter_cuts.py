@@ -19,6 +19,7 @@ from curation.tables import DUPLICATES, EMBEDDINGS, SCORES, read_table
 from curation_assets.failures import run_failures
 from curation_assets.global_asset import MADE_OF, all_shard_deps, current_inputs, made_of
 from curation_assets.lineage import Lineage
+from curation_assets.shard_asset import SETTINGS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,6 +51,7 @@ def filter_cuts_asset(lineage: Lineage) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(fingerprint("filter_cuts", values)),
             metadata={
                 MADE_OF: made_of(lineage, "filter_cuts", inputs),
+                SETTINGS: lineage.recipe_settings("filter_cuts"),
                 "shards": len(shards),
                 **{text: value for text, value in values.items() if value is not None},
             },

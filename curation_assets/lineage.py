@@ -69,6 +69,19 @@ _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
 }
 
 
+_SECTIONS: dict[str, tuple[str, ...]] = {
+    "shard_index": ("on_damage",),
+    "embeddings": ("encoder", "images"),
+    "caption_embeddings": ("text_encoder",),
+    "scores": ("classifiers",),
+    "duplicate_groups": ("duplicates",),
+    "filter_cuts": ("filter",),
+    "selection": ("filter",),
+    "filtered_shard": ("filtered",),
+}
+"""Of the recipe, what each asset's settings come from."""
+
+
 @dataclass(frozen=True)
 class Lineage:
     """The versions of every asset under one recipe."""
@@ -100,19 +113,27 @@ class Lineage:
         """Give the slice of the recipe that the asset's content depends on."""
         return _SETTINGS[asset](self.recipe) if asset in _SETTINGS else None
 
+    def recipe_settings(self, asset: str) -> dict[str, Json]:
+        """Give what the recipe says of an asset, in the recipe's own words."""
+        written = self.recipe.model_dump(mode="json", include={*_SECTIONS.get(asset, ())})
+        return dict(written)
+
     def code_version(self, asset: str) -> str:
         """Give Dagster's code version: the step's version and its settings' hash."""
         return f"{VERSIONS[asset]}-{fingerprint(self.settings(asset))[:12]}"
 
-    def expected(self, asset: str, inputs: Mapping[str, str]) -> str:
+    def expected(
+        self, asset: str, inputs: Mapping[str, str], code_version: str | None = None
+    ) -> str:
         """Give the fingerprint of the asset when made of ``inputs``.
 
         Args:
             asset: Its name.
             inputs: The data version of each of its inputs, by name.
+            code_version: What made it; by default what makes it now.
         """
         known: Json = {name: inputs[name] for name in self.inputs(asset)}
-        return fingerprint(asset, self.code_version(asset), known)
+        return fingerprint(asset, code_version or self.code_version(asset), known)
 
     @property
     def groups_version(self) -> str:

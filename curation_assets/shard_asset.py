@@ -11,7 +11,7 @@ Belongs here: the pattern. What an asset reads and writes belongs in its own fil
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import dagster as dg
@@ -25,6 +25,7 @@ from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.events import DagsterEventType
 
 from curation.errors import CurationError, InputError, NotFoundError, TableError
+from curation.fingerprint import Json
 from curation.storage import Storage
 from curation.tables import read_about
 from curation_assets.failures import raise_for_shards, run_failures
@@ -33,6 +34,9 @@ from curation_assets.partitions import SHARDS
 from resources.progress import Progress
 
 DATA_VERSION = "dagster/data_version"
+CODE_VERSION = "dagster/code_version"
+SETTINGS = "settings"
+"""Metadata entry: what the recipe said of the asset when it was made."""
 
 Metadata = Mapping[str, Any]
 Made = tuple["ShardTask", Metadata | CurationError]
@@ -53,6 +57,8 @@ class ShardTask:
     """Storage id of the newest event when the inputs were looked up."""
     code_version: str
     """Of the step that makes it, with its settings."""
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    """What the recipe says of the step; recorded, so that a change can be told."""
 
 
 class ShardAssetOptions(TypedDict):
@@ -182,6 +188,7 @@ def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[Sha
             inputs[shard],
             pointer,
             code_version,
+            lineage.recipe_settings(asset),
         )
         for shard in shards
     ]
@@ -219,6 +226,33 @@ def recorded_versions(
         asset_partitions=list(shards) if shards is not None else None,
     )
     return {shard: found[DATA_VERSION] for shard, found in tags.items()}
+
+
+def last_recorded(
+    instance: dg.DagsterInstance, asset: str, shard: str | None = None
+) -> tuple[str, Mapping[str, Json]]:
+    """Look up the code version and the settings that an asset was last made with.
+
+    Args:
+        instance: Holds the records.
+        asset: Its name.
+        shard: Of which shard, if the asset is made per shard.
+
+    Returns:
+        Both empty where it was never made, or nothing was recorded of them.
+    """
+    found = instance.fetch_materializations(
+        AssetRecordsFilter(
+            dg.AssetKey(asset), asset_partitions=None if shard is None else [shard]
+        ),
+        limit=1,
+    )
+    event = found.records[0].asset_materialization if found.records else None
+    if event is None:
+        return "", {}
+    entry = event.metadata.get(SETTINGS)
+    settings: Any = entry.value if entry else {}
+    return (event.tags or {}).get(CODE_VERSION, ""), settings
 
 
 def recorded_version(instance: dg.DagsterInstance, asset: str) -> str | None:
@@ -267,11 +301,15 @@ def partition_event(
     provenance = {
         DATA_VERSION: task.fingerprint,
         "dagster/data_version_is_user_provided": "true",
-        "dagster/code_version": task.code_version,
+        CODE_VERSION: task.code_version,
     }
     for name, version in task.inputs.items():
         provenance[f"dagster/input_data_version/{name}"] = version
         provenance[f"dagster/input_event_pointer/{name}"] = str(task.event_pointer)
+    settings = {SETTINGS: dg.MetadataValue.json(dict(task.settings))}
     return dg.AssetMaterialization(
-        asset, partition=task.shard, metadata=metadata, tags=provenance
+        asset,
+        partition=task.shard,
+        metadata={**metadata, **(settings if task.settings else {})},
+        tags=provenance,
     )

@@ -18,9 +18,11 @@ from curation_assets.lineage import (
     raw_version,
 )
 from curation_assets.shard_asset import recorded_version, recorded_versions
+from jobs.changes import RecipeChanges
 
 NEW = "new"
 DUPLICATES_GONE = "the duplicates of some shards are gone"
+GONE_OR_CHANGED = "its file is gone, or an input of it was made again"
 
 Causes = Mapping[str, str]
 """What is to be made, a shard or an asset, to the reason why."""
@@ -56,10 +58,12 @@ def make_plan(
         files: Paths of all that is in the output: what is recorded may have been deleted.
     """
     per_shard = [a for a in lineage.assets if a not in GLOBAL_ASSETS]
+    on_record = {asset: recorded_versions(instance, asset) for asset in per_shard}
     recorded = {
-        asset: _there(recorded_versions(instance, asset), lineage, asset, files)
-        for asset in per_shard
+        asset: _there(versions, lineage, asset, files)
+        for asset, versions in on_record.items()
     }
+    changes = RecipeChanges(instance, lineage)
     expected = {"raw_shard": {shard: raw_version(tar) for shard, tar in tars.items()}}
     expected["duplicates"] = _of(tars, recorded["duplicates"])
     cuts = recorded_version(instance, "filter_cuts")
@@ -69,9 +73,14 @@ def make_plan(
     for asset in per_shard:
         if asset not in due:
             expected[asset] = _expected(lineage, asset, expected)
-            due[asset] = _causes(lineage, asset, expected, recorded, due)
+            due[asset] = {
+                shard: _cause(changes, asset, shard, on_record, expected, due)
+                for shard in tars
+                if shard not in recorded[asset]
+                or recorded[asset][shard] != expected[asset].get(shard)
+            }
     causes = {
-        asset: _global_cause(instance, lineage, asset, tars, recorded)
+        asset: _global_cause(changes, asset, tars, recorded)
         for asset in GLOBAL_ASSETS
         if asset in lineage.assets
     }
@@ -108,45 +117,41 @@ def _expected(
     }
 
 
-def _causes(
-    lineage: Lineage,
+def _cause(
+    changes: RecipeChanges,
     asset: str,
+    shard: str,
+    on_record: Mapping[str, Mapping[str, str]],
     expected: Mapping[str, Mapping[str, str]],
-    recorded: Mapping[str, Mapping[str, str]],
     due: Mapping[str, Causes],
-) -> Causes:
-    """Say of every shard of an asset that isn't as it should be why it isn't."""
-    causes = {}
-    for shard in expected["raw_shard"]:
-        found = recorded[asset].get(shard)
-        if found is not None and found == expected[asset].get(shard):
-            continue
-        changed = [n for n in lineage.inputs(asset) if shard in due.get(n, {})]
-        if found is None:
-            causes[shard] = NEW
-        elif changed:
-            causes[shard] = f"{changed[0]} changes"
-        else:
-            causes[shard] = "its settings, its inputs or its code changed"
-    return causes
+) -> str:
+    """Say why a shard of an asset isn't as it should be."""
+    if shard not in on_record[asset]:
+        return NEW
+    inputs = changes.lineage.inputs(asset)
+    if changed := [name for name in inputs if shard in due.get(name, {})]:
+        return f"{changed[0]} changes"
+    versions = {name: expected[name].get(shard, "") for name in inputs}
+    told = changes.since(asset, shard, on_record[asset][shard], versions)
+    return told or GONE_OR_CHANGED
 
 
 def _global_cause(
-    instance: dg.DagsterInstance,
-    lineage: Lineage,
+    changes: RecipeChanges,
     asset: str,
     tars: Mapping[str, StoredFile],
     recorded: Mapping[str, Mapping[str, str]],
 ) -> str | None:
     """Say why an asset over all shards is to be made; None if it is current."""
+    lineage = changes.lineage
     inputs = {name: _of(tars, recorded[name]) for name in lineage.inputs(asset)}
     complete = set.intersection(*(set(versions) for versions in inputs.values()))
     whole = {n: {s: v for s, v in f.items() if s in complete} for n, f in inputs.items()}
-    found = recorded_made_of(instance, asset)
+    found = recorded_made_of(changes.instance, asset)
     if found is None:
         return NEW
     if found != made_of(lineage, asset, whole):
-        return "shards or settings changed"
+        return changes.since_all(asset) or "shards came, went or changed"
     return None
 
 

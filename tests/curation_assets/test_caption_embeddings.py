@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from curation.errors import InputError
 from curation.tables import (
     CAPTIONS,
     EMBEDDINGS,
-    SCORES,
     TEXT_EMBEDDING,
     embedding_matrix,
     read_table,
@@ -76,13 +74,11 @@ def test_towers_that_are_no_pair_are_refused(with_captions: Curated) -> None:
 def test_trusted_towers_of_one_width_are_compared(
     with_captions: Curated, weights: Path
 ) -> None:
+    before = with_captions.output.list_files("scores")
     # the encoder's 1280 numbers fit no text tower at hand, which not even trust can mend
     recipe = with_captions.edit(
         "classifiers:\n", "classifiers:\n  text_alignment: {trust_encoder: true}\n"
     )
     with pytest.raises(InputError, match="1280"):
         curate(recipe, LineProgress(print))
-    scores = read_table(
-        with_captions.output, with_captions.artifacts.scores("00000"), SCORES
-    )
-    assert np.isfinite(scores["sharpness_probe"].drop_null().to_numpy()).all()
+    assert with_captions.output.list_files("scores") == before

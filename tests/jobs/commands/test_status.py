@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from curation_assets.lineage import VERSIONS
 from tests.conftest import Curated
 from tests.jobs.commands.conftest import Run
 
@@ -21,5 +24,23 @@ def test_what_is_due_is_named_with_its_cause(
     due = {asset: sorted(causes) for asset, causes in told["due"].items() if causes}
     every = ["00000", "train/00001", "train/00002"]
     assert due == {"selection": every, "filtered_shard": every}
+    cause = "filter min(width, height) >= 200 -> min(width, height) >= 201"
+    assert set(told["due"]["selection"].values()) == {cause}
     _, out = run("status", "--recipe", curated.recipe_file)
     assert "selection changes (3)" in out
+
+
+def test_settings_and_code_that_changed_are_told(
+    curated: Curated, run_json: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def causes(asset: str) -> set[str]:
+        told = run_json("status", "--recipe", curated.recipe_file)
+        return set(told["due"][asset].values())
+
+    curated.edit("{precision: fp32}", "{precision: bf16}")
+    assert causes("embeddings") == {"encoder.precision fp32 -> bf16"}
+    monkeypatch.setitem(VERSIONS, "shard_index", 2)
+    assert causes("shard_index") == {"its code changed from version 1 to 2"}
+    curated.edit("classifiers:", "duplicates: {exact: false}\nclassifiers:")
+    told = run_json("status", "--recipe", curated.recipe_file)
+    assert told["global_due"] == {"duplicate_groups": "duplicates.exact True -> False"}
