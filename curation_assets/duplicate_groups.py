@@ -39,6 +39,7 @@ from curation_assets.global_asset import (
     made_of,
 )
 from curation_assets.lineage import Lineage
+from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from curation_assets.shard_asset import (
     SETTINGS,
     ShardTask,
@@ -59,6 +60,7 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
         name="duplicate_groups",
         deps=all_shard_deps(lineage, "duplicate_groups"),
         code_version=lineage.code_version("duplicate_groups"),
+        op_tags=recipe_tags(lineage),
         group_name="decision",
         kinds={"polars", "parquet"},
         description="Copies among the samples of all shards, and the one of each group "
@@ -67,6 +69,7 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
     def duplicate_groups(
         context: dg.AssetExecutionContext, output: dg.ResourceParam[Storage]
     ) -> dg.MaterializeResult[None]:
+        refuse_another_recipe(context)
         inputs = current_inputs(context.instance, lineage, "duplicate_groups")
         shards = sorted(inputs["embeddings"])
         removals = find_groups(output, lineage, shards)

@@ -19,6 +19,7 @@ from curation.tables import DUPLICATES, EMBEDDINGS, SCORES, read_table
 from curation_assets.failures import run_failures
 from curation_assets.global_asset import MADE_OF, all_shard_deps, current_inputs, made_of
 from curation_assets.lineage import Lineage
+from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from curation_assets.shard_asset import SETTINGS
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def filter_cuts_asset(lineage: Lineage) -> dg.AssetsDefinition:
         name="filter_cuts",
         deps=all_shard_deps(lineage, "filter_cuts"),
         code_version=lineage.code_version("filter_cuts"),
+        op_tags=recipe_tags(lineage),
         group_name="decision",
         kinds={"polars"},
         description="The values that the filter's fractions and percentiles come to over "
@@ -41,6 +43,7 @@ def filter_cuts_asset(lineage: Lineage) -> dg.AssetsDefinition:
     def filter_cuts(
         context: dg.AssetExecutionContext, output: dg.ResourceParam[Storage]
     ) -> dg.MaterializeResult[None]:
+        refuse_another_recipe(context)
         with run_failures():
             inputs = current_inputs(context.instance, lineage, "filter_cuts")
             shards = sorted(inputs["scores"])

@@ -122,6 +122,13 @@ class Lineage:
         """Give Dagster's code version: the step's version and its settings' hash."""
         return f"{VERSIONS[asset]}-{fingerprint(self.settings(asset))[:12]}"
 
+    @property
+    def recipe_version(self) -> str:
+        """Hash all that decides what is made, of what, and where."""
+        versions: Json = {asset: self.code_version(asset) for asset in self.assets}
+        recipe = self.recipe
+        return fingerprint(recipe.name, recipe.source, recipe.output, versions)[:12]
+
     def expected(
         self, asset: str, inputs: Mapping[str, str], code_version: str | None = None
     ) -> str:

@@ -31,6 +31,7 @@ from curation.tables import read_about
 from curation_assets.failures import raise_for_shards, run_failures
 from curation_assets.lineage import GLOBAL_ASSETS, Lineage
 from curation_assets.partitions import SHARDS
+from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from resources.progress import Progress
 
 DATA_VERSION = "dagster/data_version"
@@ -69,6 +70,7 @@ class ShardAssetOptions(TypedDict):
     partitions_def: dg.PartitionsDefinition[str]
     backfill_policy: dg.BackfillPolicy
     code_version: str
+    op_tags: Mapping[str, str]
 
 
 def shard_asset_options(lineage: Lineage, name: str) -> ShardAssetOptions:
@@ -81,6 +83,7 @@ def shard_asset_options(lineage: Lineage, name: str) -> ShardAssetOptions:
             lineage.recipe.machine.shards_per_run
         ),
         "code_version": lineage.code_version(name),
+        "op_tags": recipe_tags(lineage),
     }
 
 
@@ -198,8 +201,9 @@ def shards_to_record(context: dg.AssetExecutionContext) -> list[str]:
     """Give the run's shards, but for those that it, or the run it retries, recorded.
 
     Raises:
-        dagster.Failure: The range is empty.
+        dagster.Failure: The range is empty, or the recipe was edited after the launch.
     """
+    refuse_another_recipe(context)
     if not context.partition_keys:
         raise dg.Failure(
             "the run's range of shards is empty: its first key comes after its last in the "
