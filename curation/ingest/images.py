@@ -223,11 +223,10 @@ def _import(
     images = [one for one in found if one.problem is None]
     refused = [one for one in found if one.problem is not None]
     if not images:
-        why = f", such as {shown_name(refused[0].path)}: {refused[0].problem}"
-        raise InputError(
-            f"{where}: there is no image to import; {len(refused)} file(s) are none"
-            + (why if refused else "")
-        )
+        message = f"{where}: there is no image to import; {len(refused)} file(s) are none"
+        for one in refused[:1]:
+            message += f", such as {shown_name(one.path)}: {one.problem}"
+        raise InputError(message)
     made = ImageImport(source, layout or ShardLayout(), images, refused)
     made.layout.num_shards(made.num_samples)
     return made
