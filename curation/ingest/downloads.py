@@ -30,6 +30,11 @@ MOST_REDIRECTS = 5
 USER_AGENT = "image-text-curation"
 DISALLOWED = frozenset(("noai", "noimageai", "noindex", "noimageindex"))
 
+_TRANSLATED = tuple(
+    map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
+)
+"""IPv6 addresses that stand for IPv4 ones, private ones too: RFC 6052, 8215, 3056, 4380."""
+
 
 @dataclass(frozen=True)
 class DownloadSettings:
@@ -189,7 +194,8 @@ def _public_socket(address: tuple[Any, ...]) -> socket.socket:
     family, kind, protocol, _, place = address
     found = ipaddress.ip_address(place[0].partition("%")[0])
     inner = getattr(found, "ipv4_mapped", None) or found
-    if not inner.is_global or inner.is_multicast:
+    translated = any(inner in network for network in _TRANSLATED)
+    if translated or inner.is_multicast or not inner.is_global:
         raise OSError(f"{found} is no public address")
     return socket.socket(family, kind, protocol)
 
