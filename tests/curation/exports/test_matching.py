@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curation.errors import InputError, TableError
-from curation.exports import match_embeddings, matching
+from curation.exports import match_embeddings, matching, read_shard_keys
+from curation.storage import LocalStorage
+from curation.testing.image_shards import make_tar
 
 DIM = 3
 
@@ -113,3 +115,17 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     (tmp_path / "metadata" / "metadata_1.parquet").unlink()
     with pytest.raises(TableError, match="no partner"):
         match(tmp_path, index_width=2)
+
+
+def test_keys_and_their_order_are_read_from_tars(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.write(
+        "00000.tar", make_tar([("b.jpg", b"x"), ("b.txt", b"x"), ("a/c.jpg", b"")])
+    )
+    storage.write("more/00001.tar", make_tar([("a.jpg", b"x")]))
+    assert read_shard_keys(storage) == {"00000": ["b", "a/c"], "00001": ["a"]}
+    storage.write("more/00000.tar", make_tar([]))
+    with pytest.raises(InputError, match=r"two tars are called 00000\.tar"):
+        read_shard_keys(storage)
+    with pytest.raises(InputError, match=r"there is no \.tar"):
+        read_shard_keys(LocalStorage(tmp_path / "none"))
