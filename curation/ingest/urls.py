@@ -57,20 +57,33 @@ class UrlShard:
 class UrlList:
     """URLs with what belongs to each, in order, and how they are laid out."""
 
-    rows: pa.Table
-    """``key``, ``url``, ``caption`` and ``metadata``, as in ``IMPORTED_URLS``."""
+    listed: pa.Table
+    """``url``, ``caption``, and all other columns of the list."""
     layout: ShardLayout
 
     @property
     def shards(self) -> list[str]:
         """Name the shards, in order."""
-        count = self.layout.num_shards(len(self.rows))
+        count = self.layout.num_shards(len(self.listed))
         return [self.layout.shard(number) for number in range(count)]
 
     def of(self, shard: int) -> pa.Table:
-        """Give the rows of a shard."""
-        rows = self.layout.rows(shard, len(self.rows))
-        return self.rows.slice(rows.start, len(rows))
+        """Give ``key``, ``url``, ``caption`` and ``metadata`` of a shard's rows.
+
+        They are those of ``IMPORTED_URLS``.
+        """
+        numbers = self.layout.rows(shard, len(self.listed))
+        rows = self.listed.slice(numbers.start, len(numbers))
+        others = rows.drop_columns(["url", CAPTION])
+        metadata = [metadata_json(row) for row in others.to_pylist()]
+        columns = {
+            "key": pa.array(map(self.layout.key, numbers), pa.string()),
+            "url": rows["url"],
+            CAPTION: rows[CAPTION],
+            # a table without columns has no rows either
+            "metadata": pa.array(metadata or ["{}"] * len(rows), pa.string()),
+        }
+        return pa.table(columns)
 
 
 def read_urls(lists: Storage, path: str, layout: ShardLayout | None = None) -> UrlList:
@@ -87,15 +100,8 @@ def read_urls(lists: Storage, path: str, layout: ShardLayout | None = None) -> U
     listed = read_list(lists, path, "url")
     if not len(listed):
         raise InputError(f"{lists.url}/{path}: there is no URL in it")
-    others = listed.drop_columns(["url", CAPTION])
-    metadata = [metadata_json(row) for row in others.to_pylist()]
-    columns = {
-        "key": pa.array(map(layout.key, range(len(listed))), pa.string()),
-        "url": listed["url"].fill_null(""),
-        CAPTION: listed[CAPTION],
-        "metadata": pa.array(metadata or ["{}"] * len(listed), pa.string()),
-    }
-    made = UrlList(pa.table(columns), layout)
+    at = listed.column_names.index("url")
+    made = UrlList(listed.set_column(at, "url", listed["url"].fill_null("")), layout)
     layout.num_shards(len(listed))
     return made
 
@@ -146,19 +152,25 @@ class _Import:
 
     def check_output(self) -> None:
         """Refuse a folder that holds something else, before anything is fetched."""
-        wanted = self.urls.shards
-        for file in self.output.list_files(suffix=".tar"):
-            shard = file.path.removesuffix(".tar")
-            if shard not in wanted or not self.output.exists(_table_path(shard)):
-                raise self._other(file.path)
-        for number, shard in enumerate(wanted):
-            before = self._before(shard)
-            if before is None:
-                continue
-            now = self.urls.of(number).slice(0, len(before))
-            for column in ("key", "url"):
-                if before[column].to_pylist() != now[column].to_pylist():
-                    raise self._other(_table_path(shard))
+        numbers = {shard: number for number, shard in enumerate(self.urls.shards)}
+        files = {file.path for file in self.output.list_files()}
+        for path in sorted(files):
+            shard, _, suffix = path.rpartition(".")
+            if suffix == "tar" and (
+                shard not in numbers or _table_path(shard) not in files
+            ):
+                raise self._other(path)
+        for shard, number in numbers.items():
+            if _table_path(shard) in files:
+                self._check_same_urls(shard, number)
+
+    def _check_same_urls(self, shard: str, number: int) -> None:
+        """Refuse a shard whose rows are not the first of those that it is to have."""
+        path, columns = _table_path(shard), ["key", "url"]
+        before = read_table(self.output, path, IMPORTED_URLS, columns)
+        now = self.urls.of(number).select(columns).slice(0, len(before))
+        if before.to_pydict() != now.to_pydict():
+            raise self._other(path)
 
     def import_shard(self, number: int) -> UrlShard:
         """Bring one shard up to date."""

@@ -177,7 +177,7 @@ def test_a_folder_of_other_shards_is_left_alone(tmp_path: Path, server: WebServe
     for paths in (("/image/9", "/image/1", "/image/3"), ("/image/0",)):
         with pytest.raises(InputError, match="not of this list"):
             run(listed(tmp_path, paths, server), output)
-    other_size = UrlList(urls.rows, ShardLayout(3))
+    other_size = UrlList(urls.listed, ShardLayout(3))
     with pytest.raises(InputError, match="not of this list"):
         run(other_size, output)
 
