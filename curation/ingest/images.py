@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -28,7 +28,10 @@ from curation.tables import IMPORTED_IMAGES, read_about, write_table
 
 VERSION = 1  # of what the same files become
 PLAN_NAME = "import.parquet"
-READS_AHEAD = 16  # of first bytes; each is one request to S3
+GROUP = 16  # files that one thread looks at; a thread of its own for each costs more
+GROUPS_AHEAD = 16  # hides the latency of S3, to which each look is a request or two
+
+Item = TypeVar("Item")
 
 OnShard = Callable[[str, int], object]
 """Is told each shard that is there, and how many samples it has."""
@@ -139,13 +142,12 @@ def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImpo
         InputError: There is no image, or there are too many for so small shards.
     """
     listed = source.list_files()
-    sides = {_side_name(file.path): file for file in listed if _is_side(file.path)}
+    side_files = [file for file in listed if _is_side(file.path)]
+    sides = {_side_name(file.path): file for file in side_files}
     candidates = [file for file in listed if not _is_side(file.path)]
     found = []
     used: set[str] = set()
-    for one in run_ahead(
-        (partial(_identified, source, file) for file in candidates), READS_AHEAD
-    ):
+    for one in _in_groups(partial(_identified, source), candidates):
         if one.problem is None:
             caption, metadata = (_beside(one.path, kind, sides) for kind in ("txt", "json"))
             used |= {side.path for side in (caption, metadata) if side}
@@ -154,8 +156,8 @@ def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImpo
         found.append(one)
     found += [
         _Found(file.path, file, problem="belongs to no image that is imported")
-        for file in listed
-        if _is_side(file.path) and file.path not in used
+        for file in side_files
+        if file.path not in used
     ]
     return _import(source, layout, found, f"{source.url} and the folders below it")
 
@@ -180,8 +182,7 @@ def find_listed_images(
         InputError: It can't be read, or names no image.
     """
     rows = read_list(lists, path, "path").to_pylist()
-    looks = (partial(_looked_up, source, row) for row in rows)
-    found = list(run_ahead(looks, READS_AHEAD))
+    found = list(_in_groups(partial(_looked_up, source), rows))
     return _import(source, layout, found, f"{lists.url}/{path}")
 
 
@@ -215,6 +216,17 @@ def write_images(
         if on_shard:
             on_shard(shard, len(images.layout.rows(number, images.num_samples)))
     return written
+
+
+def _in_groups(look: Callable[[Item], _Found], items: Sequence[Item]) -> Iterator[_Found]:
+    """Look at items in order, while some of the next ones are looked at in threads."""
+
+    def looked_at(start: int) -> list[_Found]:
+        return [look(item) for item in items[start : start + GROUP]]
+
+    starts = range(0, len(items), GROUP)
+    for group in run_ahead((partial(looked_at, start) for start in starts), GROUPS_AHEAD):
+        yield from group
 
 
 def _import(
@@ -259,7 +271,7 @@ def _looked_up(source: Storage, row: Mapping[str, Any]) -> _Found:
 
 
 def _is_side(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in (".txt", ".json")
+    return path.lower().endswith((".txt", ".json"))
 
 
 def _side_name(path: str) -> str:
