@@ -4,13 +4,14 @@ A list of URLs is written by strangers, and so is what their servers answer. The
 ``http`` and ``https`` are spoken, addresses that are not public are never connected to
 (redirects and names that resolve to them included), a download has a deadline from the
 first byte of the request to the last of the answer, and a bound on its size. What fails is
-a reason, never an exception.
+a reason, never an exception, unless this machine fails.
 
 Source: RFC 9110 (HTTP); Google's "robots meta tag, X-Robots-Tag" and img2dataset for which
 of its directives forbid the use of an image.
 """
 
 import asyncio
+import errno
 import hashlib
 import ipaddress
 import socket
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from curation.errors import StorageError
 from curation.ingest.image_kinds import HEAD_BYTES, explain_no_image, image_extension
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ READ_BYTES = 1 << 16
 MOST_REDIRECTS = 5
 USER_AGENT = "image-text-curation"
 DISALLOWED = frozenset(("noai", "noimageai", "noindex", "noimageindex"))
+
+_OUR_ERRORS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE,
+}  # fmt: skip
+"""Errors of this machine, not of a server: no URL is to blame for a disk that is full."""
 
 _TRANSLATED = tuple(
     map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
@@ -84,6 +91,9 @@ def download_images(
 
     Returns:
         What became of each. Of those that failed no file is left.
+
+    Raises:
+        StorageError: This machine's disk is full or fails, or too many files are open.
     """
     from fsspec.asyn import get_loop, sync
 
@@ -137,6 +147,8 @@ async def _download(
     except (aiohttp.InvalidURL, ValueError):  # yarl's errors, and those of idna
         reason = "not a URL"
     except (aiohttp.ClientError, OSError) as error:
+        if getattr(error, "errno", None) in _OUR_ERRORS:
+            raise StorageError(f"{path}: {error}; try again when it is mended") from error
         reason = _connection_reason(error)
     else:
         return done

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from curation.errors import StorageError
 from curation.ingest.downloads import Download, DownloadSettings, download_images
 from tests.curation.ingest.web_server import WebServer, photograph, serve_images
 
@@ -141,3 +142,11 @@ def test_it_can_be_called_by_threads_and_where_a_loop_runs(
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(one, folders[:2])) == [None, None]
     assert asyncio.run(inside()) is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+def test_a_full_disk_is_no_fault_of_a_url(server: WebServer, tmp_path: Path) -> None:
+    (tmp_path / "0").symlink_to("/dev/full")
+    targets = {tmp_path / str(n): f"{server.url}/image/{n}" for n in range(3)}
+    with pytest.raises(StorageError, match="No space left"):
+        download_images(targets, HERE)

@@ -5,6 +5,7 @@ import json
 import os
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from curation.ingest.images import (
     write_images,
 )
 from curation.ingest.shard_layout import ShardLayout
-from curation.storage import LocalStorage, MemoryStorage
+from curation.storage import LocalStorage, MemoryStorage, S3Storage
 from curation.tables import IMPORTED_IMAGES, read_table
 from curation.testing.readers import read_with_webdataset
 
@@ -288,3 +289,16 @@ def test_headers_are_plain_ustar(tmp_path: Path) -> None:
     write_images(find_images(source), LocalStorage(tmp_path / "out"))
     with tarfile.open(tmp_path / "out" / "00000.tar") as tar:
         assert [member.pax_headers for member in tar] == [{}, {}]
+
+
+def test_images_and_shards_can_be_in_s3(s3_storage: S3Storage, tmp_path: Path) -> None:
+    files = {f"a/{n}.png": picture(n) for n in range(5)} | {"a/0.txt": b"a caption"}
+    local = save(tmp_path / "in", files)
+    source = replace(s3_storage, prefix="some/in")
+    for path, data in files.items():
+        source.write(path, data)
+    output = replace(s3_storage, prefix="some/out")
+    assert write_images(find_images(source, ShardLayout(2)), output) == 3
+    write_images(find_images(local, ShardLayout(2)), LocalStorage(tmp_path / "out"))
+    for name in ("00000.tar", "00001.tar", "00002.tar"):
+        assert output.read(name) == (tmp_path / "out" / name).read_bytes()
