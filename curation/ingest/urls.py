@@ -173,35 +173,27 @@ class _Import:
             raise self._other(path)
 
     def import_shard(self, number: int) -> UrlShard:
-        """Bring one shard up to date."""
+        """Bring one shard up to date: fetch what it lacks, then write its tar and table."""
         shard, rows = self.urls.shards[number], self.urls.of(number)
         made_from = fingerprint("import urls", VERSION, rows.to_pylist())
         before = self._before(shard)
         if before is None:
             before = _outcome(rows, {}, {})
-            path = _table_path(shard)  # before the tar: one without a table is not ours
-            write_table(self.output, path, IMPORTED_URLS, before, fingerprint=made_from)
+            self._write_table(shard, before, made_from)  # a tar without one is not ours
         has = _images(before) if self.output.exists(f"{shard}.tar") else {}
-        wanted = {r["key"]: r["url"] for r in rows.to_pylist() if r["key"] not in has}
-        if not wanted and self._is_made_from(shard, made_from):
+        lacks = {r["key"]: r["url"] for r in rows.to_pylist() if r["key"] not in has}
+        is_changed = not self._is_made_from(shard, made_from)
+        if not lacks and not is_changed:
             return _told(shard, before, 0)
         with tempfile.TemporaryDirectory() as folder:
-            targets = {Path(folder, key): url for key, url in wanted.items()}
-            turns = max(1, self.settings.concurrency // SHARDS_AT_ONCE)
-            came = download_images(targets, replace(self.settings, concurrency=turns))
-            by_key = {path.name: download for path, download in came.items()}
-            now = _outcome(rows, has, by_key)
-            fetched = sum(download.error is None for download in by_key.values())
-            # a failure that happens again makes no other shard
-            if fetched or (has and not self._is_made_from(shard, made_from)):
-                parts = {
-                    **self._parts(shard, has),
-                    **_new_parts(LocalStorage(Path(folder)), by_key),
-                }
+            came = self._download(Path(folder), lacks)
+            new_parts = _new_parts(LocalStorage(Path(folder)), came)
+            now = _outcome(rows, has, came)
+            if new_parts or (has and is_changed):  # else the tar stays as it is
+                parts = {**self._parts(shard, has), **new_parts}
                 write_shard(self.output, f"{shard}.tar", _samples(now, parts))
-            path = _table_path(shard)
-            write_table(self.output, path, IMPORTED_URLS, now, fingerprint=made_from)
-        return _told(shard, now, fetched)
+        self._write_table(shard, now, made_from)
+        return _told(shard, now, len(new_parts))
 
     def _before(self, shard: str) -> pa.Table | None:
         """Read what earlier runs made of a shard; None if there was none."""
@@ -209,6 +201,17 @@ class _Import:
         if not self.output.exists(path):
             return None
         return read_table(self.output, path, IMPORTED_URLS)
+
+    def _download(self, folder: Path, urls: Mapping[str, str]) -> dict[str, Download]:
+        """Fetch the images of some keys into a folder."""
+        turns = max(1, self.settings.concurrency // SHARDS_AT_ONCE)
+        targets = {folder / key: url for key, url in urls.items()}
+        came = download_images(targets, replace(self.settings, concurrency=turns))
+        return {path.name: download for path, download in came.items()}
+
+    def _write_table(self, shard: str, table: pa.Table, made_from: str) -> None:
+        path = _table_path(shard)
+        write_table(self.output, path, IMPORTED_URLS, table, fingerprint=made_from)
 
     def _is_made_from(self, shard: str, made_from: str) -> bool:
         path = _table_path(shard)
