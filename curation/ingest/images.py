@@ -38,15 +38,21 @@ OnShard = Callable[[str, int], object]
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A file or a row of a list, before it has a key."""
+class FoundFile:
+    """A file, or a row of a list, that was looked at."""
 
     path: str
+    """Under the source, as it is called there."""
     file: StoredFile | None = None
+    """None if there is none."""
     extension: str | None = None
+    """What its bytes are; None for what is no image."""
     problem: str | None = None
+    """Why it is not imported; None if it is."""
     caption: StoredFile | bytes | None = None
+    """What becomes the sample's ``.txt``."""
     metadata: StoredFile | bytes | None = None
+    """What becomes the sample's ``.json``."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,9 @@ class ImageImport:
 
     source: Storage
     layout: ShardLayout
-    found: Sequence[_Found] = field(repr=False)
+    found: Sequence[FoundFile] = field(repr=False)
     """Images, in the order of their samples."""
-    refused: Sequence[_Found] = field(repr=False)
+    refused: Sequence[FoundFile] = field(repr=False)
     """What is no image, each with its problem."""
 
     @property
@@ -115,7 +121,7 @@ class ImageImport:
             return ByteRange(self.source, content.path, 0, content.size)
         return content
 
-    def _row(self, number: int, one: _Found) -> dict[str, Any]:
+    def _row(self, number: int, one: FoundFile) -> dict[str, Any]:
         return {
             "path": shown_name(one.path),
             "shard": self.layout.shard(number // self.layout.samples_per_shard),
@@ -152,10 +158,12 @@ def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImpo
             caption, metadata = (_beside(one.path, kind, sides) for kind in ("txt", "json"))
             used |= {side.path for side in (caption, metadata) if side}
             own = metadata_json({"path": shown_name(one.path)}).encode()
-            one = _Found(one.path, one.file, one.extension, None, caption, metadata or own)
+            one = FoundFile(
+                one.path, one.file, one.extension, None, caption, metadata or own
+            )
         found.append(one)
     found += [
-        _Found(file.path, file, problem="belongs to no image that is imported")
+        FoundFile(file.path, file, problem="belongs to no image that is imported")
         for file in side_files
         if file.path not in used
     ]
@@ -218,10 +226,12 @@ def write_images(
     return written
 
 
-def _in_groups(look: Callable[[Item], _Found], items: Sequence[Item]) -> Iterator[_Found]:
+def _in_groups(
+    look: Callable[[Item], FoundFile], items: Sequence[Item]
+) -> Iterator[FoundFile]:
     """Look at items in order, while some of the next ones are looked at in threads."""
 
-    def looked_at(start: int) -> list[_Found]:
+    def looked_at(start: int) -> list[FoundFile]:
         return [look(item) for item in items[start : start + GROUP]]
 
     starts = range(0, len(items), GROUP)
@@ -230,7 +240,7 @@ def _in_groups(look: Callable[[Item], _Found], items: Sequence[Item]) -> Iterato
 
 
 def _import(
-    source: Storage, layout: ShardLayout | None, found: Sequence[_Found], where: str
+    source: Storage, layout: ShardLayout | None, found: Sequence[FoundFile], where: str
 ) -> ImageImport:
     images = [one for one in found if one.problem is None]
     refused = [one for one in found if one.problem is not None]
@@ -244,30 +254,30 @@ def _import(
     return made
 
 
-def _identified(source: Storage, file: StoredFile) -> _Found:
+def _identified(source: Storage, file: StoredFile) -> FoundFile:
     """Tell by its first bytes what a file is."""
     try:
         head = source.read(file.path, 0, HEAD_BYTES)
     except (InputError, NotFoundError) as error:  # of storage that fails, all would
-        return _Found(file.path, file, problem=shown_name(str(error)))
+        return FoundFile(file.path, file, problem=shown_name(str(error)))
     extension = image_extension(head)
     problem = None if extension else explain_no_image(head)
-    return _Found(file.path, file, extension, problem)
+    return FoundFile(file.path, file, extension, problem)
 
 
-def _looked_up(source: Storage, row: Mapping[str, Any]) -> _Found:
+def _looked_up(source: Storage, row: Mapping[str, Any]) -> FoundFile:
     """Look up the image of a list's row."""
     if not row["path"]:
-        return _Found("", problem="the row has no path")
+        return FoundFile("", problem="the row has no path")
     path = row["path"].removeprefix(f"{source.url.rstrip('/')}/")
     try:
         file = source.stat(path)
     except (InputError, NotFoundError) as error:
-        return _Found(path, problem=shown_name(str(error)))
+        return FoundFile(path, problem=shown_name(str(error)))
     one = _identified(source, file)
     caption = row[CAPTION].encode() if row[CAPTION] else None
     metadata = metadata_json({n: v for n, v in row.items() if n != CAPTION}).encode()
-    return _Found(path, file, one.extension, one.problem, caption, metadata)
+    return FoundFile(path, file, one.extension, one.problem, caption, metadata)
 
 
 def _is_side(path: str) -> bool:

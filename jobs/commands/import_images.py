@@ -22,14 +22,10 @@ from jobs.console import (
     shorten,
     terminal_progress,
 )
-from jobs.options import JsonOption
+from jobs.options import JsonOption, SamplesPerShardOption
 
 LIST_SUFFIXES = (".csv", ".parquet")
 MOST_ROWS = 20  # of what is no image, in the table for people
-
-SamplesPerShard = Annotated[
-    int, typer.Option(help="Samples of every shard but the last.", min=1)
-]
 
 
 def import_images(
@@ -45,7 +41,7 @@ def import_images(
         str | None,
         typer.Option(help="Folder that a list's paths start from; by default its own."),
     ] = None,
-    samples_per_shard: SamplesPerShard = SAMPLES_PER_SHARD,
+    samples_per_shard: SamplesPerShardOption = SAMPLES_PER_SHARD,
     as_json: JsonOption = False,
 ) -> None:
     """Write image files and their captions as raw shards, byte for byte."""

@@ -10,7 +10,6 @@ from curation.ingest.downloads import USER_AGENT, DownloadSettings
 from curation.ingest.shard_layout import SAMPLES_PER_SHARD, ShardLayout
 from curation.ingest.urls import UrlShard, import_urls, read_urls
 from curation.storage import open_storage, open_stored_file
-from jobs.commands.import_images import SamplesPerShard
 from jobs.console import (
     format_bytes,
     print_json,
@@ -19,7 +18,7 @@ from jobs.console import (
     shorten,
     terminal_progress,
 )
-from jobs.options import JsonOption
+from jobs.options import JsonOption, SamplesPerShardOption
 
 MOST_REASONS = 15  # in the table for people; there is one row for each reason
 
@@ -36,7 +35,7 @@ def import_listed_urls(
         ),
     ],
     out: Annotated[str, typer.Argument(help="Folder for the shards.")],
-    samples_per_shard: SamplesPerShard = SAMPLES_PER_SHARD,
+    samples_per_shard: SamplesPerShardOption = SAMPLES_PER_SHARD,
     concurrency: Annotated[
         int, typer.Option(help="Downloads at once.", min=1)
     ] = _DEFAULT.concurrency,
