@@ -212,6 +212,42 @@ PART = TableKind(
 from the vector. Both can be preferred by.
 """
 
+IMPORTED_IMAGES = TableKind(
+    "imported_images",
+    1,
+    (
+        _required("path", pa.string()),
+        pa.field("shard", pa.string()),
+        pa.field("key", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("caption_path", pa.string()),
+        pa.field("metadata_path", pa.string()),
+        pa.field("problem", pa.string()),
+    ),
+)
+"""One row per file, or per row of a list, that was to be imported, in the order of its
+samples. Where ``problem`` says why it was not, ``shard`` and ``key`` are null.
+``caption_path`` and ``metadata_path`` are the files that became the sample's ``.txt`` and
+``.json``. Bytes of names that are no UTF-8 are written as ``\\xff``."""
+
+IMPORTED_URLS = TableKind(
+    "imported_urls",
+    1,
+    (
+        _required("key", pa.string()),
+        _required("url", pa.string()),
+        pa.field("caption", pa.string()),
+        pa.field("metadata", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("extension", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("sha256", pa.string()),
+    ),
+)
+"""One row per URL of the shard, in the order of the list. ``error`` says why there is no
+image, and is null where there is one: then ``extension``, ``bytes`` and ``sha256`` (in
+hex) are of that. ``metadata`` holds the list's other columns as JSON."""
+
 PLANTED = TableKind(
     "planted",
     1,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from curation.errors import CurationError, ReleaseMismatchError, StorageError
-from jobs.commands import COMMANDS
+from jobs.commands import COMMANDS, GROUP_HELP, GROUPS
 from jobs.exit_codes import EXIT_DIFFERENCE, EXIT_STORAGE, EXIT_WRONG_INPUT
 
 HELP = """Curate shards of images and captions into a training set.
@@ -26,6 +26,13 @@ app = typer.Typer(
 )
 for name, command in COMMANDS.items():
     app.command(name)(command)
+for name, commands in GROUPS.items():
+    group = typer.Typer(
+        help=GROUP_HELP[name], no_args_is_help=True, rich_markup_mode="markdown"
+    )
+    for sub_name, command in commands.items():
+        group.command(sub_name)(command)
+    app.add_typer(group, name=name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

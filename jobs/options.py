@@ -17,6 +17,9 @@ ShardsOption = Annotated[
         help="Only these shards: keys separated by commas, `A..C` for all from A to C."
     ),
 ]
+SamplesPerShardOption = Annotated[
+    int, typer.Option(help="Samples of every shard but the last.", min=1)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

@@ -21,7 +21,7 @@ from curation.filters.functions import FUNCTIONS
 from curation.recipe import Recipe, load_recipe
 from curation.selection import COLUMNS
 from jobs.cli import app
-from jobs.commands import COMMANDS
+from jobs.commands import COMMANDS, GROUPS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -106,11 +106,18 @@ def test_every_function_and_ready_made_filter_is_named() -> None:
 def test_every_command_and_option_that_is_shown_exists() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     shown = re.findall(r"curate ([a-z-]+)([^\n`]*)", README.read_text(encoding="utf-8"))
-    assert {name for name, _ in shown} >= set(COMMANDS)
+    assert {name for name, _ in shown} >= {*COMMANDS, *GROUPS}
     for name, rest in shown:
         assert name in commands, name
-        known = {option for p in commands[name].params for option in p.opts}
-        for word in shlex.split(rest.partition("#")[0].replace("'", "")):
+        command, words = (
+            commands[name],
+            shlex.split(rest.partition("#")[0].replace("'", "")),
+        )
+        if name in GROUPS:
+            assert words and words[0] in GROUPS[name], f"curate {name} {rest}"
+            command = command.commands[words[0]]
+        known = {option for p in command.params for option in p.opts}
+        for word in words:
             if word.startswith("--"):
                 assert word.partition("=")[0] in known, f"curate {name} {word}"
 

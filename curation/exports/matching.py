@@ -30,9 +30,11 @@ from curation.embedding_parts import (
     open_text_parts,
 )
 from curation.errors import InputError
+from curation.index import build_index
 from curation.key_digits import split_digits
 from curation.npy import npy_writer, read_npy_scattered
 from curation.storage import Storage, open_storage
+from curation.tar import read_members
 
 KEY_COLUMN = "image_path"  # where clip-retrieval puts the sample's key
 
@@ -117,6 +119,30 @@ def match_embeddings(
     else:
         places = _ListedPlaces(shard_keys or {})
     return _Matching(parts, keys, open_storage(output_url), places).run()
+
+
+def read_shard_keys(source: Storage) -> dict[str, list[str]]:
+    """Read the keys of all tars of a folder, for :func:`match_embeddings`.
+
+    Returns:
+        Keys in the order of each tar, by the tar's base name without ``.tar``.
+
+    Raises:
+        InputError: There is no tar, or two in different folders have one name.
+        ShardError: A tar is damaged.
+    """
+    found: dict[str, list[str]] = {}
+    for file in source.list_files(suffix=".tar"):
+        name = PurePosixPath(file.path).stem
+        if name in found:
+            raise InputError(
+                f"{source.url}: two tars are called {name}.tar, so their vectors would "
+                "have the same name; match folder by folder"
+            )
+        found[name] = build_index(read_members(source, file.path)).keys
+    if not found:
+        raise InputError(f"{source.url}: there is no .tar in this folder")
+    return found
 
 
 @dataclass(frozen=True)

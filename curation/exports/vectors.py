@@ -2,9 +2,11 @@
 
 Two layouts: one ``img_emb_<shard>.npy`` per shard, for decoders' loaders; and
 clip-retrieval's folders, for priors, retrieval indexes and whatever else reads those.
+NeMo Curator's, which has the tars too, is in ``nemo.py``.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -27,6 +29,10 @@ FOLDERS = {EMBEDDING: "img_emb", TEXT_EMBEDDING: "text_emb"}
 """Column to clip-retrieval's folder and prefix."""
 
 
+OnShard = Callable[[str, int], object]
+"""Is told each shard that is done, and how many samples it has."""
+
+
 @dataclass(frozen=True)
 class ExportReport:
     """What was written."""
@@ -38,13 +44,16 @@ class ExportReport:
     """Of them without a vector."""
 
 
-def export_vectors(source: Storage, output: Storage) -> ExportReport:
+def export_vectors(
+    source: Storage, output: Storage, on_shard: OnShard | None = None
+) -> ExportReport:
     """Write ``img_emb_<shard>.npy`` for every filtered shard: row i is of its sample i.
 
     Args:
         source: Folder of filtered shards.
         output: Where to; may be the same folder, whose URL alone then names a training
             set for :func:`curation.training.create_image_embedding_dataloader`.
+        on_shard: Told as each shard is done.
 
     Returns:
         What was written; float16 ``(samples, dim)`` each, zeros where there is no vector.
@@ -55,18 +64,22 @@ def export_vectors(source: Storage, output: Storage) -> ExportReport:
         TableError: A table is damaged.
     """
     paths, num_rows, num_missing = [], 0, 0
-    for number, path in _tables(source).items():
+    for number, path in filtered_tables(source).items():
         table = read_table(source, path, FILTERED)
-        vectors, valid = _vectors(source, path, table, EMBEDDING)
+        vectors, valid = read_vectors(source, path, table, EMBEDDING)
         folder = PurePosixPath(path).parent
         paths.append(str(folder / f"img_emb_{number}.npy"))
         write_npy(output, paths[-1], vectors)
         num_rows += len(valid)
         num_missing += int(np.count_nonzero(~valid))
+        if on_shard:
+            on_shard(path.removesuffix(".parquet"), len(valid))
     return ExportReport(tuple(paths), num_rows, num_missing)
 
 
-def export_clip_retrieval(source: Storage, output: Storage) -> ExportReport:
+def export_clip_retrieval(
+    source: Storage, output: Storage, on_shard: OnShard | None = None
+) -> ExportReport:
     """Write what clip-retrieval's inference would, a part for every filtered shard.
 
     Files are ``img_emb/img_emb_P.npy`` and ``metadata/metadata_P.parquet``, and
@@ -76,6 +89,7 @@ def export_clip_retrieval(source: Storage, output: Storage) -> ExportReport:
     Args:
         source: Folder of filtered shards.
         output: An empty folder, or one to be overwritten.
+        on_shard: Told as each shard is done.
 
     Returns:
         What was written: float16 ``(rows, dim)``, and tables with ``image_path`` (the
@@ -87,14 +101,14 @@ def export_clip_retrieval(source: Storage, output: Storage) -> ExportReport:
 
     Source: clip-retrieval 2.45, ``clip_inference/writer.py``.
     """
-    tables = list(_tables(source).values())
+    tables = list(filtered_tables(source).values())
     paths: list[str] = []
     num_rows = num_missing = 0
     for part, path in enumerate(tables):
         name = str(part).zfill(len(str(len(tables) - 1)))
         table = read_table(source, path, FILTERED)
         columns = [c for c in FOLDERS if c in table.column_names or c == EMBEDDING]
-        found = {c: _vectors(source, path, table, c) for c in columns}
+        found = {c: read_vectors(source, path, table, c) for c in columns}
         complete = np.logical_and.reduce([valid for _, valid in found.values()])
         for column, (vectors, _) in found.items():
             paths.append(f"{FOLDERS[column]}/{FOLDERS[column]}_{name}.npy")
@@ -105,6 +119,8 @@ def export_clip_retrieval(source: Storage, output: Storage) -> ExportReport:
             pq.write_table(metadata, file)
         num_rows += len(complete)
         num_missing += int(np.count_nonzero(~complete))
+        if on_shard:
+            on_shard(path.removesuffix(".parquet"), len(complete))
     return ExportReport(tuple(paths), num_rows, num_missing)
 
 
@@ -117,9 +133,17 @@ def _metadata(table: pa.Table) -> pa.Table:
     return pa.table(columns | {name: table[name] for name in others})
 
 
-def _vectors(
+def read_vectors(
     source: Storage, path: str, table: pa.Table, column: str
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Take a column of vectors out of a filtered shard's table.
+
+    Returns:
+        As :func:`curation.tables.embedding_matrix`.
+
+    Raises:
+        InputError: The table has no such column.
+    """
     if column not in table.column_names:
         raise InputError(
             f"{source.url}/{path}: there is no column {column}; the recipe left vectors "
@@ -128,8 +152,13 @@ def _vectors(
     return embedding_matrix(table[column])
 
 
-def _tables(source: Storage) -> dict[str, str]:
-    """List the tables beside tars: digits at the end of the name to path."""
+def filtered_tables(source: Storage) -> dict[str, str]:
+    """List the tables beside tars: digits at the end of the name to path.
+
+    Raises:
+        InputError: There are none, or a name has no digits at its end, or those of
+            another.
+    """
     tars = {file.path for file in source.list_files(suffix=".tar")}
     found: dict[str, str] = {}
     for file in source.list_files(suffix=".parquet"):

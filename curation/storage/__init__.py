@@ -21,6 +21,7 @@ __all__ = [
     "Storage",
     "StoredFile",
     "open_storage",
+    "open_stored_file",
 ]
 
 SCHEMES = ("", "file", "http", "https", "s3")
@@ -49,3 +50,13 @@ def open_storage(url: str | Path, s3: S3Settings | None = None) -> Storage:
     if not parts.netloc:
         raise InputError(f"{url!r} names no bucket; expected s3://bucket/prefix")
     return S3Storage(parts.netloc, parts.path.strip("/"), s3 or S3Settings())
+
+
+def open_stored_file(url: str) -> tuple[Storage, str]:
+    """Give the storage of the folder that a file is in, and the file's name there.
+
+    Raises:
+        InputError, UnknownNameError: As :func:`open_storage`.
+    """
+    folder, _, name = url.rpartition("/")
+    return open_storage(folder or ("/" if url.startswith("/") else ".")), name

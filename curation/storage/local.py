@@ -32,6 +32,7 @@ _SETTING_ERRORS = {
 
 WRITE_BLOCK = 256 << 10  # bytes; what fits the processor's cache is written fastest
 SHORT_GAP = 16 << 10  # bytes read along with their neighbours rather than skipped
+MOST_OPEN = 64  # files that ranges are copied from
 LONG_RANGE = 4 << 20  # bytes from which on the kernel copies faster on its own
 
 
@@ -122,10 +123,14 @@ class LocalStorage(Storage):
 
 
 class _OpenSources:
-    """Descriptors of the local files that ranges are copied from, each opened once."""
+    """Descriptors of the local files that ranges are copied from.
+
+    A file that comes again soon is opened once. Few are open together: thousands of small
+    files may become one, and a process is allowed 1024 by default.
+    """
 
     def __init__(self) -> None:
-        self._descriptors: dict[Path, int] = {}
+        self._descriptors: dict[Path, int] = {}  # the one opened first comes first
 
     def __enter__(self) -> "_OpenSources":
         return self
@@ -136,6 +141,8 @@ class _OpenSources:
 
     def descriptor(self, place: Path) -> int:
         if place not in self._descriptors:
+            if len(self._descriptors) == MOST_OPEN:
+                os.close(self._descriptors.pop(next(iter(self._descriptors))))
             with _translated(place):
                 self._descriptors[place] = os.open(place, os.O_RDONLY)
         return self._descriptors[place]

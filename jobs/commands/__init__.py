@@ -7,6 +7,10 @@ from jobs.commands.demo import demo
 from jobs.commands.diff import diff
 from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain_sample
+from jobs.commands.export import export_for_clip_retrieval, export_for_nemo, export_npy
+from jobs.commands.export_match import export_match
+from jobs.commands.import_images import import_images
+from jobs.commands.import_urls import import_listed_urls
 from jobs.commands.index import index
 from jobs.commands.keys import keys
 from jobs.commands.preview import preview
@@ -31,4 +35,20 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": doctor,
     "train-probe": train_probe,
     "ui": ui,
+}
+
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "import": {"images": import_images, "urls": import_listed_urls},
+    "export": {
+        "npy": export_npy,
+        "clip-retrieval": export_for_clip_retrieval,
+        "nemo": export_for_nemo,
+        "match": export_match,
+    },
+}
+"""Commands with sub-commands of their own."""
+
+GROUP_HELP = {
+    "import": "Write raw shards from image files, or from a list of URLs.",
+    "export": "Write filtered shards, or their vectors, as other programs read them.",
 }

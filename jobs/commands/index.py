@@ -7,7 +7,7 @@ import typer
 
 from curation.dali_index import format_index
 from curation.index import ShardIndex, build_index
-from curation.storage import Storage, open_storage
+from curation.storage import open_storage, open_stored_file
 from curation.tar import read_members
 from jobs.console import format_bytes, print_json, print_result, result_table
 from jobs.options import JsonOption
@@ -28,7 +28,7 @@ def index(
     on_damage: Literal["salvage", "error"] = "salvage" if salvage else "error"
     rows = []
     for tar in tars:
-        folder, name = _opened(tar)
+        folder, name = open_stored_file(tar)
         found = build_index(read_members(folder, name, on_damage=on_damage))
         target = open_storage(out) if out else folder
         target.write(f"{PurePosixPath(name).stem}.idx", format_index(found))
@@ -41,11 +41,6 @@ def index(
     shown = [(*row[:3], format_bytes(row[3])) for row in rows]
     columns = ("tar", "samples", "members in no sample", "size")
     print_result(result_table("", columns, shown))
-
-
-def _opened(tar: str) -> tuple[Storage, str]:
-    folder, _, name = tar.rpartition("/")
-    return open_storage(folder or ("/" if tar.startswith("/") else ".")), name
 
 
 def _tell_losses(found: ShardIndex, tar: str) -> None:

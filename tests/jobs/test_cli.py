@@ -13,7 +13,7 @@ from curation.errors import (
     StorageError,
 )
 from jobs.cli import exit_code, main
-from jobs.commands import COMMANDS
+from jobs.commands import COMMANDS, GROUPS
 
 
 def run(*arguments: str) -> int:
@@ -41,13 +41,20 @@ def test_an_error_decides_the_exit_code(error: CurationError, code: int) -> None
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     told = capsys.readouterr().out
-    assert all(name in told for name in COMMANDS)
+    assert all(name in told for name in (*COMMANDS, *GROUPS))
     assert "Exit codes" in told
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(name, "--help") == 0
+@pytest.mark.parametrize(
+    "words",
+    [(name,) for name in (*COMMANDS, *GROUPS)]
+    + [(name, sub) for name, commands in GROUPS.items() for sub in commands],
+    ids=" ".join,
+)
+def test_every_command_has_help(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words, "--help") == 0
     assert len(capsys.readouterr().out.splitlines()) > 5
 
 

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curation.errors import InputError, TableError
-from curation.exports import match_embeddings, matching
+from curation.exports import match_embeddings, matching, read_shard_keys
+from curation.storage import LocalStorage
+from curation.testing.image_shards import make_tar
 
 DIM = 3
 
@@ -113,3 +115,50 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     (tmp_path / "metadata" / "metadata_1.parquet").unlink()
     with pytest.raises(TableError, match="no partner"):
         match(tmp_path, index_width=2)
+
+
+def test_files_are_named_as_the_parts_are(tmp_path: Path) -> None:
+    rows = save(tmp_path, [["00001", "00000"]])
+    folder = tmp_path / "img_emb"
+    (folder / "img_emb_0.npy").rename(folder / "text_emb_0.npy")
+    match(tmp_path, index_width=2, shard_width=4)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["text_emb_0000.npy"]
+    assert np.array_equal(np.load(tmp_path / "out" / "text_emb_0000.npy"), rows[::-1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_shard_with_holes_has_the_dtype_of_those_without(
+    tmp_path: Path, dtype: str
+) -> None:
+    save(tmp_path, [["00000", "00003", "00100", "00101"]], dtype)
+    match(tmp_path, index_width=2)
+    found = {file.name: np.load(file) for file in (tmp_path / "out").iterdir()}
+    assert {name: (len(rows), str(rows.dtype)) for name, rows in found.items()} == {
+        "img_emb_00000.npy": (4, dtype),
+        "img_emb_00001.npy": (2, dtype),
+    }
+
+
+def test_a_part_that_fails_is_an_error_and_leaves_no_shard_by_halves(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, [["00000", "00001"], ["00002", "00003"]])
+    part = tmp_path / "img_emb" / "img_emb_1.npy"
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(TableError, match=r"img_emb_1\.npy: its header promises"):
+        match(tmp_path, index_width=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_keys_and_their_order_are_read_from_tars(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.write(
+        "00000.tar", make_tar([("b.jpg", b"x"), ("b.txt", b"x"), ("a/c.jpg", b"")])
+    )
+    storage.write("more/00001.tar", make_tar([("a.jpg", b"x")]))
+    assert read_shard_keys(storage) == {"00000": ["b", "a/c"], "00001": ["a"]}
+    storage.write("more/00000.tar", make_tar([]))
+    with pytest.raises(InputError, match=r"two tars are called 00000\.tar"):
+        read_shard_keys(storage)
+    with pytest.raises(InputError, match=r"there is no \.tar"):
+        read_shard_keys(LocalStorage(tmp_path / "none"))

@@ -10,46 +10,20 @@ import pytest
 from curation.errors import InputError
 from curation.exports import export_clip_retrieval, export_vectors
 from curation.storage import LocalStorage
-from curation.tables import FILTERED, embedding_column, write_table
-from curation.testing.image_embedding_folders import (
-    DIM,
-    PER_SHARD,
-    SHARDS,
-    save_tars,
-    vector,
-)
+from curation.tables import FILTERED, write_table
+from curation.testing.image_embedding_folders import DIM, PER_SHARD, SHARDS, vector
 from curation.training import create_image_embedding_dataloader, get_reader
+from tests.curation.exports.conftest import WITHOUT
 
 EVERY = range(SHARDS * PER_SHARD)
-WITHOUT = 23
-
-
-@pytest.fixture
-def filtered(tmp_path: Path) -> LocalStorage:
-    """Make filtered shards, of which one sample has no vector."""
-    save_tars(tmp_path / "filtered")
-    storage = LocalStorage(tmp_path / "filtered")
-    for shard in range(SHARDS):
-        numbers = np.arange(PER_SHARD) + shard * PER_SHARD
-        vectors = np.stack([vector(number) for number in numbers])
-        table = pa.table(
-            {
-                "key": [f"{shard:04d}{row:03d}" for row in range(PER_SHARD)],
-                "caption": [f"caption {number}" for number in numbers],
-                "width": np.full(PER_SHARD, 24),
-                "image_embedding": embedding_column(vectors, numbers != WITHOUT),
-                "text_embedding": embedding_column(-vectors, numbers >= 0),
-            }
-        )
-        path = f"{shard:04d}.parquet"
-        write_table(storage, path, FILTERED, table, fingerprint="x")
-    return storage
 
 
 def test_every_shard_gets_a_file_in_the_order_of_its_samples(
     filtered: LocalStorage,
 ) -> None:
-    report = export_vectors(filtered, filtered)
+    told: list[tuple[str, int]] = []
+    report = export_vectors(filtered, filtered, lambda *shard: told.append(shard))
+    assert told == [("0000", 20), ("0001", 20), ("0002", 20)]
     assert report.paths == ("img_emb_0000.npy", "img_emb_0001.npy", "img_emb_0002.npy")
     assert (report.num_rows, report.num_missing) == (60, 1)
     rows = np.concatenate([np.load(filtered.root / path) for path in report.paths])

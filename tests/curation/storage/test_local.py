@@ -6,6 +6,7 @@ import pytest
 
 from curation.errors import InputError
 from curation.storage import ByteRange, LocalStorage, MemoryStorage, Storage
+from curation.storage.local import MOST_OPEN
 from curation.testing.storage_contract import StorageContract
 
 
@@ -54,3 +55,21 @@ def test_parts_of_another_storage_are_copied(tmp_path: Path) -> None:
     local.write("l", b"local")
     local.write_parts("to", [ByteRange(memory, "m", 0, 3), ByteRange(local, "l", 1, 5)])
     assert local.read("to") == b"memocal"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts them in /proc")
+def test_a_file_of_thousands_of_others_has_few_of_them_open(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    names = [f"{number:04d}" for number in range(2000)]
+    for name in names:
+        storage.write(name, name.encode())
+    found = []
+
+    def count_open() -> None:
+        found.append(len(list(Path("/proc/self/fd").iterdir())))
+
+    count_open()
+    parts = [ByteRange(storage, name, 0, 4) for name in names]
+    storage.write_parts("all", [*parts, *parts[:10]], count_open)
+    assert storage.read("all").decode() == "".join(names + names[:10])
+    assert found[1] - found[0] <= MOST_OPEN + 1
