@@ -6,7 +6,7 @@ metadata, which ``global_asset.py`` compares with what it should be made of. The
 whose duplicates it changes are recorded from here, as new versions of ``duplicates``.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from curation.tables import (
     read_table,
     write_table,
 )
-from curation_assets.duplicates import described
+from curation_assets.duplicates import described, duplicates_inputs
 from curation_assets.global_asset import (
     MADE_OF,
     all_shard_deps,
@@ -74,7 +74,9 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
         shards = sorted(inputs["embeddings"])
         removals = find_groups(output, lineage, shards)
         tables = _tables(removals, output, lineage.artifacts, shards)
-        changed = list(_changed_tables(context, lineage, output, tables))
+        changed = list(
+            _changed_tables(context, lineage, output, tables, inputs["embeddings"])
+        )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(lineage.groups_version),
             metadata={
@@ -176,18 +178,31 @@ def _changed_tables(
     lineage: Lineage,
     output: Storage,
     tables: Iterable[tuple[str, pa.Table]],
+    embedded: Mapping[str, str],
 ) -> Iterator[str]:
-    """Write and record the duplicates of the shards for which they changed; name those."""
+    """Write and record the duplicates of the shards for which they changed; name those.
+
+    Those of a shard that was embedded anew are written anew too, so that they count as
+    made of it, though their version is the same where they are.
+    """
     recorded = recorded_versions(context.instance, "duplicates")
     pointer = newest_event(context.instance)
-    inputs = {"duplicate_groups": lineage.groups_version}
     code_version = lineage.code_version("duplicates")
     for shard, table in tables:
         version = fingerprint("duplicates", lineage.groups_version, table.to_pydict())
         path = lineage.artifacts.duplicates(shard)
-        if recorded.get(shard) == made_from(output, path) == version:
+        same = recorded.get(shard) == made_from(output, path) == version
+        if same and read_about(output, path).get("embeddings") == embedded[shard]:
             continue
-        write_table(output, path, DUPLICATES, table, fingerprint=version)
+        write_table(
+            output,
+            path,
+            DUPLICATES,
+            table,
+            fingerprint=version,
+            embeddings=embedded[shard],
+        )
+        inputs = duplicates_inputs(lineage, embedded[shard])
         task = ShardTask(shard, version, inputs, pointer, code_version)
         context.log_event(partition_event("duplicates", task, described(table)))
         yield shard

@@ -21,6 +21,7 @@ from curation_assets.shard_asset import (
     newest_event,
     one_by_one,
     record_shards,
+    recorded_versions,
     shard_asset_options,
     shards_to_record,
 )
@@ -57,20 +58,31 @@ def duplicates_asset(lineage: Lineage) -> dg.AssetsDefinition:
             )
 
         pointer = newest_event(context.instance)
-        inputs = {"duplicate_groups": lineage.groups_version}
+        shards = shards_to_record(context)
+        embedded = recorded_versions(context.instance, "embeddings", shards)
         tasks = [
             ShardTask(
                 shard,
                 made_from(output, artifacts.duplicates(shard)) or "",
-                inputs,
+                duplicates_inputs(lineage, embedded.get(shard, "")),
                 pointer,
                 lineage.code_version("duplicates"),
             )
-            for shard in shards_to_record(context)
+            for shard in shards
         ]
         yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return duplicates
+
+
+def duplicates_inputs(lineage: Lineage, embedded: str) -> dict[str, str]:
+    """Give the data versions that a shard's duplicates are made of.
+
+    Args:
+        lineage: For the version of the groups.
+        embedded: The data version of the shard's embeddings.
+    """
+    return {"embeddings": embedded, "duplicate_groups": lineage.groups_version}
 
 
 def described(table: pa.Table) -> Metadata:

@@ -45,7 +45,9 @@ _INPUTS: dict[str, tuple[str, ...]] = {
     "scores": ("embeddings",),
     "duplicate_groups": ("embeddings",),
     "caption_embeddings": ("embeddings",),
-    "duplicates": ("duplicate_groups",),
+    # through the groups alone, which have no partitions, a backfill of some shards that
+    # is launched in the UI would not find its way to them
+    "duplicates": ("embeddings", "duplicate_groups"),
     "filter_cuts": ("embeddings", "scores", "duplicates"),
     "selection": ("scores", "duplicates"),
     "filtered_shard": ("shard_index", "scores", "selection"),

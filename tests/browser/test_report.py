@@ -1,44 +1,27 @@
 """Reports in a real browser: they open, and hostile text does nothing there."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from curation.report import format_report
 from jobs.report import make_report
+from tests.browser.chromium import needs_chromium, open_browser
 from tests.conftest import Curated
 from tests.curation.test_report import HOSTILE, page_of
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright, of the dev extra, is not installed"
-)
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
+def browser() -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
 
 
-def complaints(browser: "playwright.Browser", file: Path, *, title: str) -> list[str]:
+def complaints(browser: Browser, file: Path, *, title: str) -> list[str]:
     """Open a page, check that it is whole, and give what the browser says of it."""
     page = browser.new_page()
     found: list[str] = []
@@ -57,7 +40,7 @@ def complaints(browser: "playwright.Browser", file: Path, *, title: str) -> list
 
 
 def test_the_report_of_a_selection_opens_without_a_complaint(
-    browser: "playwright.Browser", curated: Curated
+    browser: Browser, curated: Curated
 ) -> None:
     file = curated.folder / "report.html"
     file.write_text(format_report(make_report(curated.recipe)), encoding="utf-8")
@@ -65,9 +48,7 @@ def test_the_report_of_a_selection_opens_without_a_complaint(
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_does_nothing(
-    browser: "playwright.Browser", tmp_path: Path, text: str
-) -> None:
+def test_hostile_text_does_nothing(browser: Browser, tmp_path: Path, text: str) -> None:
     file = tmp_path / "report.html"
     file.write_text(page_of(text), encoding="utf-8")
     assert complaints(browser, file, title=text) == []

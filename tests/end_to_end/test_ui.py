@@ -12,40 +12,28 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page, expect
 
 from curation.verify import verify_shards
 from curation_assets.lineage import Lineage
 from curation_assets.shard_asset import recorded_versions
 from jobs.instance import open_instance
+from tests.browser.chromium import needs_chromium, open_browser
 from tests.conftest import ROOT, Curated, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+PATIENCE_MS = 60_000
 SHARDS = ["00000", "train/00001", "train/00002"]
 
-LAUNCH = """
-mutation($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}"""
-
 LOOK = """
-query($id: String!) {
-  partitionBackfillOrError(backfillId: $id) {
-    __typename
-    ... on PartitionBackfill {
-      status
-      error { message }
-      runs(limit: 100) { id status assetSelection { path } }
-      assetBackfillData {
-        assetBackfillStatuses {
-          ... on AssetPartitionsStatusCounts {
-            assetKey { path } numPartitionsTargeted numPartitionsMaterialized
-          }
-        }
+{
+  partitionBackfillsOrError(limit: 10) {
+    ... on PartitionBackfills {
+      results {
+        status
+        error { message }
+        runs(limit: 100) { id status assetSelection { path } }
       }
     }
   }
@@ -135,16 +123,16 @@ def server(empty: Curated) -> Iterator[Server]:
                 process.wait()
 
 
+@needs_chromium
 def test_a_backfill_of_everything_from_the_ui(empty: Curated, server: Server) -> None:
     assets = Lineage(empty.recipe).assets
-    selection = [{"path": [asset]} for asset in assets]
-    launched = server.ask(
-        LAUNCH, params={"assetSelection": selection, "allPartitions": True}
-    )["launchPartitionBackfill"]
-    assert launched["__typename"] == "LaunchBackfillSuccess", launched
-    found = wait_for(server, launched["backfillId"])
+    with open_browser() as browser:
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        launch_by_clicking(page, server)
+        found = wait_for(server)
+        assert found["status"] == "COMPLETED_SUCCESS", found
+        look_around(page, server)
 
-    assert found["status"] == "COMPLETED_SUCCESS", found
     assert {run["status"] for run in found["runs"]} == {"SUCCESS"}
     # many shards in one run: 3 shards and 2 to a run are 2 runs for each stretch of
     # assets, and one for the groups, whatever the number of assets
@@ -168,12 +156,38 @@ def test_a_backfill_of_everything_from_the_ui(empty: Curated, server: Server) ->
     assert len(entries["reasons"]["table"]["records"]) >= 4
 
 
-def wait_for(server: Server, backfill: str) -> Any:
-    """Wait until a backfill is done."""
+def launch_by_clicking(page: Page, server: Server) -> None:
+    """Materialize all assets for all partitions, as a person does it."""
+    page.goto(f"{server.url}/asset-groups")
+    page.get_by_role("button", name="Materialize all").click(timeout=PATIENCE_MS)
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_role("button", name="Launch backfill").click()
+    expect(page.get_by_role("button", name="Launch backfill")).to_have_count(0)
+
+
+def look_around(page: Page, server: Server) -> None:
+    """See one partition's numbers and pictures, its checks, and where it is from."""
+    page.goto(f"{server.url}/assets/selection?view=partitions&partition=00000")
+    expect(page.get_by_text("kept_fraction")).to_be_visible(timeout=PATIENCE_MS)
+    expect(
+        page.get_by_role("cell", name="min(width, height) >= 200", exact=True)
+    ).to_be_visible()
+    page.get_by_text("[Show Markdown]").click()
+    picture = page.locator("img[src^='data:image/jpeg']").first
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    page.goto(f"{server.url}/assets/filtered_shard?view=checks")
+    expect(page.get_by_text("filtered_shards_read_back").first).to_be_visible()
+    expect(page.get_by_text("Passed").first).to_be_visible(timeout=PATIENCE_MS)
+    page.goto(f"{server.url}/assets/selection?view=lineage&lineageScope=upstream")
+    expect(page.get_by_text("duplicates", exact=True).first).to_be_visible()
+
+
+def wait_for(server: Server) -> Any:
+    """Wait until the only backfill is there, and done."""
     for _ in range(400):
-        found = server.ask(LOOK, id=backfill)["partitionBackfillOrError"]
-        assert found["__typename"] == "PartitionBackfill", found
-        if found["status"] not in ("REQUESTED", "COMPLETING"):
-            return found
+        found = server.ask(LOOK)["partitionBackfillsOrError"]["results"]
+        if found and found[0]["status"] not in ("REQUESTED", "COMPLETING"):
+            return found[0]
         time.sleep(2)
     raise AssertionError(f"the backfill is still under way: {found}")
