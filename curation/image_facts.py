@@ -152,7 +152,8 @@ def _cosines() -> "np.ndarray":
     import numpy as np
 
     angle = np.outer(np.arange(1, 17), 2 * np.arange(64) + 1) * np.pi / 128
-    return (np.sqrt(2 / 64) * np.cos(angle)).astype(np.float32)
+    rows: np.ndarray = (np.sqrt(2 / 64) * np.cos(angle)).astype(np.float32)
+    return rows
 
 
 def _quality(small: "torch.Tensor") -> "torch.Tensor":

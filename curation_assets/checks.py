@@ -271,8 +271,8 @@ CHECKS = (
     ShardCheck(
         "duplicates",
         "survivors_are_kept",
-        "For every removed copy there is a sample that is kept, as near to it as the recipe "
-        "says.",
+        "For every removed copy there is a sample that is kept, as near to it as the "
+        "recipe says.",
         "delete the folder of duplicates and run again; if it recurs, please report it.",
         _duplicates_faults,
     ),

@@ -79,8 +79,8 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 RECALL_CHECK,
                 asset="duplicate_groups",
                 blocking=True,
-                description="Of the similar copies, no smaller share than checks.min_recall "
-                "was found for certain; else nothing is recorded.",
+                description="The share of the similar copies that was found isn't below "
+                "checks.min_recall for certain; if it is, nothing is recorded.",
             )
         ],
         description="Copies among the samples of all shards, and the one of each group "
@@ -119,9 +119,9 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
 
 
 _WHAT_TO_DO = (
-    "{}. Nothing is recorded. The cells that embeddings are compared in may have been fitted "
-    "to far fewer: delete {}/compared, and the next run compares all of them anew. Or lower "
-    "checks.min_recall"
+    "{}. Nothing is recorded. The cells that embeddings are compared in may have been "
+    "fitted to far fewer: delete {}/compared, and the next run compares all of them anew. "
+    "Or lower checks.min_recall"
 )
 
 
