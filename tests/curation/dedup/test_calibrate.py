@@ -1,17 +1,26 @@
 """Pairs are counted as brute force counts them, in bands and over edits."""
 
+import hashlib
 import io
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
-from curation.dedup.calibrate import BOUNDS, measure_edits, similarity_bands
+from curation.dedup.calibrate import (
+    BOUNDS,
+    THRESHOLDS,
+    measure_edits,
+    most_lenient,
+    similarity_bands,
+)
 from curation.dedup.centroids import CellSettings
 from curation.dedup.state import current_ordinals
 from curation.errors import InputError
 from curation.storage import MemoryStorage
+from curation.tables import EMBEDDING, embedding_column
 from tests.curation.dedup.brute_force import cosines
 from tests.curation.dedup.test_edits import picture
 from tests.curation.dedup.world import ALL_CELLS, World, make_world, shard_of
@@ -59,7 +68,8 @@ def gray_values(images: Sequence[bytes]) -> np.ndarray:
         with Image.open(io.BytesIO(image)) as opened:
             rows.append(np.asarray(opened.convert("L").resize((8, 8)), np.float32).ravel())
     values = np.stack(rows) - 128
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # a blank one has no direction
+        return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
 def signs(images: Sequence[bytes]) -> np.ndarray:
@@ -67,14 +77,34 @@ def signs(images: Sequence[bytes]) -> np.ndarray:
     return np.packbits(np.repeat(gray_values(images) > 0, 4, axis=1), axis=1)
 
 
-def test_each_threshold_catches_the_copies_and_the_others_that_reach_it() -> None:
+def embed(images: Sequence[bytes]) -> pa.Table:
+    """Describe images as the pipeline does, by their pixels; a blank one has no vector."""
+    vectors, hashes = gray_values(images), signs(images)
+    valid = np.isfinite(vectors).all(axis=1)
+    vectors = np.nan_to_num(vectors).astype(np.float16)
+    return pa.table(
+        {
+            "sha256": [hashlib.sha256(image).hexdigest() for image in images],
+            "perceptual_hash": pa.array(
+                [found.tobytes() for found in hashes], pa.binary(32), mask=~valid
+            ),
+            EMBEDDING: embedding_column(vectors, valid),
+        }
+    )
+
+
+def four_images() -> list[bytes]:
     images = [picture(40 + i, 30) for i in range(3)]
     with Image.open(io.BytesIO(images[0])) as opened:
         other = io.BytesIO()
         opened.rotate(180).save(other, "PNG")
-    images.append(other.getvalue())
-    table = measure_edits(images, gray_values, hash_images=signs, edits=["mirrored"])
-    rows = {(r["method"], r["threshold"], r["edit"]): r for r in table.to_pylist()}
+    return [*images, other.getvalue()]
+
+
+def test_each_threshold_catches_the_copies_and_the_others_that_reach_it() -> None:
+    images = four_images()
+    found = measure_edits(images, embed, edits=["mirrored"])
+    rows = {(r["method"], r["threshold"], r["edit"]): r for r in found.table.to_pylist()}
     vectors = gray_values(images)
     different = (vectors @ vectors.T)[np.triu_indices(4, 1)]
     assert rows["semantic", 0.9, None]["pairs"] == 6
@@ -84,10 +114,32 @@ def test_each_threshold_catches_the_copies_and_the_others_that_reach_it() -> Non
     bits = np.unpackbits(signs(images), axis=1)
     distances = (bits[:, None] != bits).sum(axis=2)[np.triu_indices(4, 1)]
     assert rows["perceptual", 31, None]["caught"] == (distances <= 31).sum()
-    without = measure_edits(images, gray_values, edits=["gray"])
-    assert set(without["method"].to_pylist()) == {"semantic"}
+    assert rows["exact", 1, None]["caught"] == 0
+    expected = np.sort(different)[::-1]
+    assert [pair.cosine for pair in found.closest] == pytest.approx(expected, abs=2e-3)
+    assert found.closest[0].bits == distances[np.argmax(different)]
+
+
+def test_the_same_bytes_are_an_exact_copy_and_no_vector_is_like_no_other() -> None:
+    blank = io.BytesIO()
+    Image.new("L", (40, 30), 128).save(blank, "PNG")
+    images = [picture(40, 30), picture(40, 30), blank.getvalue()]
+    found = measure_edits(images, embed, edits=[])
+    rows = {(r["method"], r["threshold"]): r["caught"] for r in found.table.to_pylist()}
+    assert rows["exact", 1] == rows["semantic", 0.99] == rows["perceptual", 0] == 1
+    assert [(pair.one, pair.other, pair.bits) for pair in found.closest] == [(0, 1, 0)]
+
+
+def test_the_most_lenient_threshold_takes_no_different_images_for_one() -> None:
+    table = measure_edits(four_images(), embed, edits=[]).table
+    vectors = gray_values(four_images())
+    highest = (vectors @ vectors.T)[np.triu_indices(4, 1)].max()
+    expected = min((t for t in THRESHOLDS["semantic"] if t > highest), default=None)
+    assert most_lenient(table, "semantic") == expected
+    same = measure_edits([picture(8, 8)] * 2, embed, edits=[]).table
+    assert most_lenient(same, "perceptual") is None
 
 
 def test_one_image_is_too_few() -> None:
     with pytest.raises(InputError, match="two images at least; found 1"):
-        measure_edits([picture(4, 4)], gray_values)
+        measure_edits([picture(4, 4)], embed)
