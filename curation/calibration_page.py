@@ -33,6 +33,8 @@ class CalibrationPage:
     """Of a :class:`~curation.dedup.calibrate.Calibration`."""
     closest: Sequence[tuple[Picture, Picture]] = ()
     """The most similar pairs of different images."""
+    copies: Sequence[tuple[Picture, Picture]] = ()
+    """Pairs that were left out as copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,12 @@ def format_calibration(page: CalibrationPage) -> str:
     body = [f"<p>{html_text(remark)}</p>" for remark in page.remarks]
     for method in dict.fromkeys(page.table["method"].to_pylist()):
         body += _method(method, shares_of(page.table, method))
-    if page.closest:
-        body.append("<h2>The most similar pairs of different images</h2>")
-        body.append("<p>What is a copy here is no mistake of a threshold.</p>")
-        body += map(html_pair, page.closest)
+    for title, pairs in (
+        ("The most similar pairs of different images", page.closest),
+        ("Left out: copies of each other by both methods", page.copies),
+    ):
+        if pairs:
+            body += [f"<h2>{title}</h2>", *map(html_pair, pairs)]
     return html_page(page.title, "".join(body))
 
 
@@ -96,7 +100,8 @@ def _method(method: str, rows: Sequence[Caught]) -> Iterator[str]:
     if len(thresholds) > 1:
         yield _plot(rows)
     heads = "".join(f"<td><b>{threshold:g}</b></td>" for threshold in thresholds)
-    lines = [f"<tr><td></td>{heads}</tr>", *map(_line, rows)]
+    told = rows if len(thresholds) > 1 else rows[-1:]  # of equal bytes, edits are never
+    lines = [f"<tr><td></td>{heads}</tr>", *map(_line, told)]
     yield f"<table>{''.join(lines)}</table>"
 
 

@@ -1,6 +1,6 @@
 """Calibrating thresholds of duplicates on images that a recipe has embedded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from curation.calibration_page import CalibrationPage
 from curation.dedup.calibrate import Calibration, ClosePair, measure_edits, most_lenient
+from curation.dedup.edits import EDITS
 from curation.embedding import embed_samples
 from curation.errors import InputError, NotFoundError
 from curation.recipe import Recipe
@@ -59,8 +60,15 @@ def draw_images(recipe: Recipe, num_images: int, *, seed: int = 0) -> list[Drawn
     ]
 
 
-def calibrate(recipe: Recipe, images: Sequence[Drawn]) -> Calibration:
+def calibrate(
+    recipe: Recipe, images: Sequence[Drawn], tell: Callable[[str], object]
+) -> Calibration:
     """Measure what thresholds catch of edited copies of images, by the recipe's encoder.
+
+    Args:
+        recipe: Whose encoder.
+        images: As :func:`draw_images` gives them.
+        tell: Is told how far it is.
 
     Raises:
         InputError: The recipe asks for a GPU, and there is none.
@@ -72,8 +80,13 @@ def calibrate(recipe: Recipe, images: Sequence[Drawn]) -> Calibration:
     loader, embedder = make_tools(recipe.model_copy(update={"images": settings}))
 
     def embed(encoded: Sequence[bytes]) -> pa.Table:
-        return embed_samples(_samples(encoded), loader, embedder, settings)
+        table = embed_samples(_samples(encoded), loader, embedder, settings)
+        nonlocal num_done
+        num_done += 1
+        tell(f"embedded {num_done} of {1 + len(EDITS)} sets of {len(encoded):,} images")
+        return table
 
+    num_done = 0
     return measure_edits([one.image for one in images], embed)
 
 
@@ -90,9 +103,8 @@ def calibration_page(
             advice(found),
         ],
         table=found.table,
-        closest=[
-            (_shown(images, p, p.one), _shown(images, p, p.other)) for p in found.closest
-        ],
+        closest=_pictures(images, found.closest),
+        copies=_pictures(images, found.copies),
     )
 
 
@@ -108,8 +120,8 @@ def advice(found: Calibration) -> str:
         )
     return (
         "What catches most and takes none of these different images for copies: "
-        f"{', '.join(parts)}. Look at the closest pairs before choosing: copies among them "
-        "are no mistakes."
+        f"{', '.join(parts)}. The page has the closest pairs: copies among them are no "
+        "mistakes."
     )
 
 
@@ -137,6 +149,14 @@ def _samples(encoded: Sequence[bytes]) -> Iterator[Sample]:
     for number, image in enumerate(encoded):
         whole = Component(_EXTENSION, 0, len(image))
         yield Sample(str(number), (whole,), {_EXTENSION: image})
+
+
+def _pictures(
+    images: Sequence[Drawn], pairs: Sequence[ClosePair]
+) -> list[tuple[Picture, Picture]]:
+    return [
+        (_shown(images, pair, pair.one), _shown(images, pair, pair.other)) for pair in pairs
+    ]
 
 
 def _shown(images: Sequence[Drawn], pair: ClosePair, which: int) -> Picture:

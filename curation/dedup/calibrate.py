@@ -117,7 +117,9 @@ class Calibration:
     """``method``, ``threshold``, ``edit`` (null for pairs of different images), and of how
     many ``pairs`` how many are ``caught``."""
     closest: tuple[ClosePair, ...]
-    """The most similar pairs of different images: copies, or what mistakes look like."""
+    """The most similar pairs of different images: what mistakes look like."""
+    copies: tuple[ClosePair, ...]
+    """Pairs that were left out, since both methods take them for copies of each other."""
 
 
 def measure_edits(
@@ -126,8 +128,9 @@ def measure_edits(
     """Measure what thresholds catch of edited copies, and of pairs of different images.
 
     Args:
-        images: Encoded, some hundreds of the user's own; all different, since copies
-            among them count as mistakes.
+        images: Encoded, some hundreds of the user's own. Of those that are copies of
+            each other by the loosest thresholds of both methods, the first is taken, since
+            pairs of them would count as mistakes.
         embed: Gives their vectors and hashes, and those of the edited ones.
         edits: Names in ``EDITS``.
 
@@ -137,25 +140,32 @@ def measure_edits(
     """
     if len(images) < 2:
         raise InputError(f"calibrating takes two images at least; found {len(images)}")
-    originals = _Described.of(embed(images))
+    everything = _Described.of(embed(images))
+    pairs = everything.compared_with_each_other()
     one, other = np.triu_indices(len(images), 1)
-    different = originals.compared_with_each_other()
-    rows = list(_caught(None, different))
+    agreed = (pairs["perceptual"] <= max(THRESHOLDS["perceptual"])) & (
+        pairs["semantic"] >= min(THRESHOLDS["semantic"])
+    )
+    taken = np.setdiff1d(np.arange(len(images)), other[agreed])
+    different = np.isin(one, taken) & np.isin(other, taken)
+    rows = list(_caught(None, {name: found[different] for name, found in pairs.items()}))
+    originals = everything.take(taken)
     for name in edits:
-        copies = _Described.of(embed([edited(image, name) for image in images]))
+        copies = _Described.of(embed([edited(images[i], name) for i in taken]))
         rows += _caught(name, originals.compared(copies))
-    closest = np.argsort(-different["semantic"], kind="stable")[:NUM_CLOSEST]
-    pairs = [
-        ClosePair(
-            int(one[i]),
-            int(other[i]),
-            float(different["semantic"][i]),
-            None if bits == _NO_HASH else int(bits),
+
+    def closest(which: np.ndarray) -> tuple[ClosePair, ...]:
+        which = np.flatnonzero(which & np.isfinite(pairs["semantic"]))
+        first = which[np.argsort(-pairs["semantic"][which], kind="stable")[:NUM_CLOSEST]]
+        columns = (one, other, pairs["semantic"], pairs["perceptual"])
+        found = zip(*(column[first].tolist() for column in columns), strict=True)
+        return tuple(
+            ClosePair(i, j, cosine, None if bits == _NO_HASH else bits)
+            for i, j, cosine, bits in found
         )
-        for i, bits in zip(closest, different["perceptual"][closest], strict=True)
-        if np.isfinite(different["semantic"][i])
-    ]
-    return Calibration(pa.Table.from_pylist(rows, schema=_SCHEMA), tuple(pairs))
+
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
+    return Calibration(table, closest(different), closest(agreed))
 
 
 def most_lenient(table: pa.Table, method: str) -> float | None:
@@ -211,7 +221,7 @@ class _Described:
             rows / np.linalg.norm(rows, axis=1, keepdims=True),
         )
 
-    def take(self, rows: slice) -> "_Described":
+    def take(self, rows: slice | np.ndarray) -> "_Described":
         parts = (self.sha256, self.hashes, self.has_hash, self.vectors)
         return _Described(*(part[rows] for part in parts))
 

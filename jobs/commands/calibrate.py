@@ -32,7 +32,7 @@ def calibrate(
     """Edit a sample of your images, and print which thresholds find the copies."""
     settings = load_recipe(recipe)
     images = draw_images(settings, num_images)
-    found = measure(settings, images)
+    found = measure(settings, images, lambda line: typer.echo(line, err=True))
     output = open_storage(settings.output, settings.s3)
     path = Lineage(settings).artifacts.calibration
     page = calibration_page(settings, images, found)
@@ -49,7 +49,11 @@ def calibrate(
 
 def _caught(method: str, table: pa.Table) -> Table:
     rows = shares_of(table, method)
-    lines = [(row.edit, *map(_percent, row.shares)) for row in rows if row.edit is not None]
+    lines = [
+        (row.edit, *map(_percent, row.shares))
+        for row in rows
+        if row.edit is not None and len(row.shares) > 1  # edits are never equal bytes
+    ]
     lines.append(("all edits", *map(_percent, mean_share(rows))))
     lines += [
         (f"different, of {row.pairs:,} pairs", *(f"{n:,}" for n in row.counts))
