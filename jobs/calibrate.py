@@ -79,6 +79,8 @@ def calibrate(
     )
     loader, embedder = make_tools(recipe.model_copy(update={"images": settings}))
 
+    num_done = 0
+
     def embed(encoded: Sequence[bytes]) -> pa.Table:
         table = embed_samples(_samples(encoded), loader, embedder, settings)
         nonlocal num_done
@@ -86,7 +88,6 @@ def calibrate(
         tell(f"embedded {num_done} of {1 + len(EDITS)} sets of {len(encoded):,} images")
         return table
 
-    num_done = 0
     return measure_edits([one.image for one in images], embed)
 
 
