@@ -117,7 +117,8 @@ class Calibration:
     """``method``, ``threshold``, ``edit`` (null for pairs of different images), and of how
     many ``pairs`` how many are ``caught``."""
     closest: tuple[ClosePair, ...]
-    """The most similar pairs of different images: what mistakes look like."""
+    """The most similar pairs of different images, what mistakes look like: first those with
+    close hashes, then by cosine."""
     copies: tuple[ClosePair, ...]
     """Pairs that were left out, since both methods take them for copies of each other."""
 
@@ -156,7 +157,8 @@ def measure_edits(
 
     def closest(which: np.ndarray) -> tuple[ClosePair, ...]:
         which = np.flatnonzero(which & np.isfinite(pairs["semantic"]))
-        first = which[np.argsort(-pairs["semantic"][which], kind="stable")[:NUM_CLOSEST]]
+        far = pairs["perceptual"][which] > max(THRESHOLDS["perceptual"])
+        first = which[np.lexsort((-pairs["semantic"][which], far))[:NUM_CLOSEST]]
         columns = (one, other, pairs["semantic"], pairs["perceptual"])
         found = zip(*(column[first].tolist() for column in columns), strict=True)
         return tuple(
