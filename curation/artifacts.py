@@ -67,6 +67,11 @@ class Artifacts:
         """The page that shows what the recipe selects."""
         return f"reports/{self.recipe}.html"
 
+    @property
+    def calibration(self) -> str:
+        """The page that shows what thresholds of duplicates catch."""
+        return f"reports/{self.recipe}.calibration.html"
+
     def of(self, asset: str, shard: str) -> tuple[str, ...]:
         """Every file that an asset has for a shard; the last one written comes last."""
         paths: dict[str, tuple[Callable[[str], str], ...]] = {

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from curation.embedders.base import Embedder
 from curation.errors import InputError
-from curation.image_facts import FACTS, measure_images, perceptual_hash
+from curation.image_facts import FACTS, measure_images
 from curation.image_loaders.base import EncodedImage, ImageBatch, ImageLoader
 from curation.recipe import ImageSettings
 from curation.samples import Component, Sample
@@ -39,8 +39,6 @@ def embed_samples(
     loader: ImageLoader,
     embedder: Embedder,
     images: ImageSettings,
-    *,
-    perceptual_hashes: bool = False,
 ) -> pa.Table:
     """Embed the samples of one shard.
 
@@ -54,7 +52,6 @@ def embed_samples(
         loader: Made for ``embedder.transform`` and on its device.
         embedder: What to embed with.
         images: Which component is the image. Its bounds are the loader's business.
-        perceptual_hashes: Fill the column ``perceptual_hash``; needs ``pdqhash``.
 
     Returns:
         A table of :data:`curation.tables.EMBEDDINGS`, with ``image_embedding`` last. Text
@@ -62,8 +59,8 @@ def embed_samples(
         another encoding costs neither the sample nor the shard.
 
     Raises:
-        InputError: The loader was made for another transform, not even one image fits
-            the device, or ``pdqhash`` is missing.
+        InputError: The loader was made for another transform, or not even one image fits
+            the device.
     """
     if loader.transform != embedder.transform:
         raise InputError(
@@ -77,9 +74,7 @@ def embed_samples(
     results = _Results(embedder.dim)
     for batch in batches:
         vectors = embedder.embed(batch.pixels)
-        results.add(batch, vectors, measure_images(batch.thumbnails))
-        if perceptual_hashes:
-            results.add_hashes(batch)
+        results.add(batch, vectors, *measure_images(batch.thumbnails))
     return results.table(ledger)
 
 
@@ -136,23 +131,22 @@ class _Results:
         self.slots: list[int] = []
         self.vectors: list[torch.Tensor] = []
         self.facts: list[torch.Tensor] = []
-        self.hashes: dict[int, bytes] = {}
+        self.hashes: list[torch.Tensor] = []
         self.num_slots = 0
 
     def add(
-        self, batch: ImageBatch, vectors: "torch.Tensor", facts: "torch.Tensor"
+        self,
+        batch: ImageBatch,
+        vectors: "torch.Tensor",
+        facts: "torch.Tensor",
+        hashes: "torch.Tensor",
     ) -> None:
         self.rows += [(image.row, image) for image in batch.images]
         self.slots += range(self.num_slots, self.num_slots + len(batch.images))
         self.num_slots += len(vectors)
         self.vectors.append(vectors)
         self.facts.append(facts)
-
-    def add_hashes(self, batch: ImageBatch) -> None:
-        thumbnails = batch.thumbnails.cpu().numpy()
-        for image, thumbnail in zip(batch.images, thumbnails, strict=False):
-            if image.error is None:
-                self.hashes[image.row] = perceptual_hash(thumbnail)
+        self.hashes.append(hashes)
 
     def table(self, ledger: _Ledger) -> pa.Table:
         columns = ledger.columns
@@ -160,6 +154,7 @@ class _Results:
         vectors = np.zeros((num_rows, self.dim), np.float16)
         valid = np.zeros(num_rows, bool)
         found, facts = _on_host(self.vectors), _on_host(self.facts)
+        hashes = _on_host(self.hashes)
         for (row, image), slot in zip(self.rows, self.slots, strict=True):
             columns["format"][row] = image.format
             columns["width"][row] = image.width
@@ -169,7 +164,8 @@ class _Results:
                 continue
             for name, value in zip(FACTS, facts[slot].tolist(), strict=True):
                 columns[name][row] = value
-            columns["perceptual_hash"][row] = self.hashes.get(row)
+            if hashes[slot].any():
+                columns["perceptual_hash"][row] = hashes[slot].tobytes()
             vectors[row] = found[slot]
             valid[row] = True
         _quarantine_infinite(columns["error"], vectors, valid)

@@ -114,6 +114,9 @@ class DuplicateSettings(Settings):
     min_similarity: float | None = Field(default=None, gt=0, le=1)
     """Cosine of two samples' embeddings from which they are copies, such as 0.95; higher
     drops fewer. ``null`` compares no embeddings."""
+    max_hamming: int | None = Field(default=None, ge=0, le=31)
+    """Bits of 256 in which the perceptual hashes (PDQ) of two copies may differ, up to 31;
+    fewer drops fewer. ``null`` compares no hashes."""
     prefer: tuple[str, ...] = ("pixels desc", "key asc")
     """What decides which copy stays: columns with ``asc`` or ``desc``, first one first.
     With ``min_similarity`` also ``centroid_similarity`` and ``random``."""
@@ -129,13 +132,16 @@ class FilteredSettings(Settings):
 
 
 class CheckSettings(Settings):
-    """From where on asset checks warn. Nothing here changes what is made."""
+    """From where on asset checks warn, or refuse. Nothing here changes what is made."""
 
     max_quarantined: float = Field(default=0.1, ge=0, le=1)
     """Share of a shard's samples that may be quarantined."""
     max_drift: float = Field(default=0.25, ge=0)
     """Population stability index between a shard's scores and those of other shards: below
     0.1 is said to be no change, above 0.25 a shift."""
+    min_recall: float = Field(default=0.99, ge=0, le=1)
+    """Share of the similar copies that must be found, as estimated from 1,000 kept samples
+    compared with all: if less for certain (95%), no duplicates are recorded."""
 
 
 class MachineSettings(Settings):

@@ -77,24 +77,33 @@ class Report:
 
 def format_report(report: Report) -> str:
     """Write the page as HTML, complete in itself."""
-    title = _text(report.title)
     body = "".join(
         [
-            f"<h1>{title}</h1>",
-            *(f"<p>{_text(remark)}</p>" for remark in report.remarks),
-            f"<pre>{_text(report.filter)}</pre>",
+            *(f"<p>{html_text(remark)}</p>" for remark in report.remarks),
+            f"<pre>{html_text(report.filter)}</pre>",
             _funnel(report.funnel),
             _section("Distributions", map(_histogram, report.histograms)),
             _section("Pictures", map(_gallery, report.galleries)),
-            _section("Copies, each beside what is kept", map(_pair, report.copies)),
+            _section("Copies, each beside what is kept", map(html_pair, report.copies)),
         ]
     )
+    return html_page(report.title, body)
+
+
+def html_page(title: str, body: str) -> str:
+    """Put a body into a page that loads and runs nothing.
+
+    Args:
+        title: Any text.
+        body: HTML, with all text in it escaped.
+    """
+    title = html_text(title)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width">'
         f'<link rel="icon" href="data:,"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
+        f"<style>{_STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
     )
 
 
@@ -122,7 +131,7 @@ svg text { font-size: 11px; fill: #555; }
 """
 
 
-def _text(text: str, most: int | None = None) -> str:
+def html_text(text: str, most: int | None = None) -> str:
     """Escape a text, cut to some characters."""
     if most is not None and len(text) > most:
         text = f"{text[: most - 1]}…"
@@ -131,7 +140,7 @@ def _text(text: str, most: int | None = None) -> str:
 
 def _section(title: str, parts: Iterable[str]) -> str:
     content = "".join(parts)
-    heading = f"<h2>{_text(title)}</h2>"
+    heading = f"<h2>{html_text(title)}</h2>"
     return f'{heading}<div class="parts">{content}</div>' if content else ""
 
 
@@ -140,7 +149,7 @@ def _funnel(funnel: Funnel) -> str:
     rows += [(f"dropped: {reason}", n, "dropped") for reason, n in funnel.reasons.items()]
     rows.append(("kept", funnel.kept, "kept"))
     lines = "".join(
-        f"<tr><td><bdi>{_text(name)}</bdi></td>"
+        f"<tr><td><bdi>{html_text(name)}</bdi></td>"
         f'<td class="count">{count:,}</td><td class="bar">'
         f'<svg width="320" height="12" role="img"><rect class="{kind}" height="12" '
         f'width="{320 * count / max(funnel.samples, 1):.1f}"/></svg></td></tr>'
@@ -153,7 +162,7 @@ def _funnel(funnel: Funnel) -> str:
 def _histogram(histogram: Histogram) -> str:
     counts, edges = histogram.counts, histogram.edges
     missing = f"; {histogram.num_missing:,} have none" if histogram.num_missing else ""
-    heading = f"<h3><bdi>{_text(histogram.title)}</bdi></h3>"
+    heading = f"<h3><bdi>{html_text(histogram.title)}</bdi></h3>"
     if not counts.any():
         return f'<div class="plot">{heading}<p>No sample has a value.</p></div>'
     bars = "".join(
@@ -184,18 +193,19 @@ def _cut_line(threshold: Threshold, low: float, high: float) -> str:
     return (
         f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="{MARGIN - 6}" '
         f'y2="{MARGIN + PLOT_HEIGHT}"/><text x="{x:.1f}" y="{MARGIN - 10}" '
-        f'text-anchor="{anchor}">kept {_text(threshold.operator)} {threshold.value:g}'
+        f'text-anchor="{anchor}">kept {html_text(threshold.operator)} {threshold.value:g}'
         "</text>"
     )
 
 
 def _gallery(gallery: Gallery) -> str:
     pictures = "".join(map(_figure, gallery.pictures)) or "none"
-    heading = f"<h3><bdi>{_text(gallery.title)}</bdi></h3>"
+    heading = f"<h3><bdi>{html_text(gallery.title)}</bdi></h3>"
     return f'<div class="gallery">{heading}<div class="pictures">{pictures}</div></div>'
 
 
-def _pair(pair: tuple[Picture, Picture]) -> str:
+def html_pair(pair: tuple[Picture, Picture]) -> str:
+    """Show two pictures side by side."""
     return f'<div class="pair">{_figure(pair[0])}{_figure(pair[1])}</div>'
 
 
@@ -203,11 +213,11 @@ def _figure(picture: Picture) -> str:
     data = base64.b64encode(contact_sheet([picture.image], side=PICTURE_SIDE)).decode()
     texts = (("key", picture.key), ("note", picture.note), ("caption", picture.caption))
     below = "".join(
-        f'<div class="{kind}"><bdi>{_text(text, LONGEST_TEXT)}</bdi></div>'
+        f'<div class="{kind}"><bdi>{html_text(text, LONGEST_TEXT)}</bdi></div>'
         for kind, text in texts
         if text
     )
-    name = _text(f"{picture.shard} {picture.key}")
+    name = html_text(f"{picture.shard} {picture.key}")
     return (
         f'<figure title="{name}"><img src="data:image/jpeg;base64,{data}" alt="" '
         f'width="{PICTURE_SIDE}" height="{PICTURE_SIDE}">{below}</figure>'

@@ -6,7 +6,7 @@ Each function gives faults as sentences, none if there are none.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -110,6 +110,39 @@ def decision_faults(table: pa.Table) -> Iterator[str]:
         yield f"{int((kept & against).sum())} samples are kept with a reason against them"
     if (~kept & ~against).any():
         yield f"{int((~kept & ~against).sum())} samples are dropped without a reason"
+
+
+def duplicate_faults(
+    table: pa.Table,
+    kept: Mapping[str, Collection[str]],
+    min_similarities: Mapping[str, float],
+) -> Iterator[str]:
+    """Look at a shard's removed copies: each has a kept sample that is near enough.
+
+    Args:
+        table: Of :data:`curation.tables.DUPLICATES`.
+        kept: The keys of the samples that are no removed copies, of each survivor's shard.
+        min_similarities: Kind of duplicate to the lowest similarity that counts.
+    """
+    rows = table.to_pylist()
+    lone = [r for r in rows if r["survivor_key"] not in kept[r["survivor_shard"]]]
+    if lone:
+        one = lone[0]
+        yield (
+            f"{len(lone)} removed copies have no kept sample in their place: {one['key']} "
+            f"went for {one['survivor_key']} of {one['survivor_shard']}, which is not kept"
+        )
+    far = [
+        r
+        for r in rows
+        if r["similarity"] < np.float32(min_similarities.get(r["kind"], np.inf))
+    ]
+    if far:
+        one = far[0]
+        yield (
+            f"{len(far)} removed copies are too far from what is kept: {one['key']} is a "
+            f"{one['kind']} copy at {one['similarity']:.4f}"
+        )
 
 
 def score_faults(table: pa.Table, classifiers: Mapping[str, Classifier]) -> Iterator[str]:

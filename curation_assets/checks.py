@@ -8,6 +8,7 @@ A check is a function that gives the faults of one shard as sentences; a new one
 to :data:`CHECKS`. What is compared belongs in ``curation``.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +19,14 @@ import numpy as np
 import pyarrow as pa
 
 from curation.classifiers import Classifier
+from curation.dedup.perceptual import HASH_BYTES
 from curation.drift import drift_faults
 from curation.errors import DataError, NotFoundError
 from curation.index import read_catalog
 from curation.storage import Storage
 from curation.table_checks import (
     decision_faults,
+    duplicate_faults,
     encoder_faults,
     quarantine_faults,
     row_faults,
@@ -31,6 +34,7 @@ from curation.table_checks import (
     vector_faults,
 )
 from curation.tables import (
+    DUPLICATES,
     EMBEDDING,
     EMBEDDINGS,
     FILTERED,
@@ -66,6 +70,18 @@ class CheckedShards:
     def keys(self, shard: str) -> list[str]:
         """Give the keys of a shard's samples, in the order of its index."""
         return read_catalog(self.output, self.lineage.artifacts.catalog(shard)).keys
+
+    def kept_keys(self, shard: str) -> set[str]:
+        """Give the keys of a shard's samples that are no removed copies.
+
+        A key that repeats is there as long as one of its samples is kept.
+        """
+        artifacts = self.lineage.artifacts
+        table = self.table(EMBEDDINGS, artifacts.embeddings(shard), ["key"])
+        removed = self.table(DUPLICATES, artifacts.duplicates(shard), ["key"])
+        kept = Counter(table["key"].to_pylist())
+        kept.subtract(removed["key"].to_pylist())
+        return {key for key, count in kept.items() if count > 0}
 
     def encoder(self, shard: str) -> Any:
         """Give what a shard's embeddings say of their encoder."""
@@ -177,6 +193,23 @@ def _drift_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
         yield from drift_faults(before, now, list(shards.classifiers), bound)
 
 
+def _duplicates_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
+    table = shards.table(DUPLICATES, shards.lineage.artifacts.duplicates(shard))
+    survivors = sorted(set(table["survivor_shard"].to_pylist()))
+    rule = shards.lineage.recipe.duplicates
+    bits = 8 * HASH_BYTES
+    similarities = {
+        "exact": 1.0 if rule.exact else None,
+        "perceptual": None if rule.max_hamming is None else 1 - rule.max_hamming / bits,
+        "semantic": rule.min_similarity,
+    }
+    yield from duplicate_faults(
+        table,
+        {survivor: shards.kept_keys(survivor) for survivor in survivors},
+        {kind: bound for kind, bound in similarities.items() if bound is not None},
+    )
+
+
 def _selection_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
     table = shards.table(SELECTION, shards.lineage.artifacts.selection(shard))
     yield from row_faults(shards.keys(shard), table)
@@ -234,6 +267,14 @@ CHECKS = (
         "means something else. Raise checks.max_drift if that is as it should be.",
         _drift_faults,
         _WARN,
+    ),
+    ShardCheck(
+        "duplicates",
+        "survivors_are_kept",
+        "For every removed copy there is a sample that is kept, as near to it as the "
+        "recipe says.",
+        "delete the folder of duplicates and run again; if it recurs, please report it.",
+        _duplicates_faults,
     ),
     ShardCheck(
         "selection",

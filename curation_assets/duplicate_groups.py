@@ -3,11 +3,12 @@
 Its data version says by which rule, not of which shards: shards come and go, and a new
 version would make the selection of every shard stale. What it was made of is in its
 metadata, which ``global_asset.py`` compares with what it should be made of. The shards
-whose duplicates it changes are recorded from here, as new versions of ``duplicates``.
+whose duplicates it changes are recorded from here, as new versions of ``duplicates``;
+none is where the check of recall fails, so that nothing is ever decided by such an answer.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -17,7 +18,7 @@ import pyarrow as pa
 from curation.artifacts import Artifacts
 from curation.dedup.duplicates import Rule, find_duplicates
 from curation.dedup.resolve import Removals, duplicate_tables
-from curation.errors import StaleError
+from curation.errors import DataError, StaleError
 from curation.fingerprint import fingerprint
 from curation.selection import COLUMNS
 from curation.storage import Storage
@@ -32,6 +33,7 @@ from curation.tables import (
     write_table,
 )
 from curation_assets.duplicates import described, duplicates_inputs
+from curation_assets.failures import run_failures
 from curation_assets.global_asset import (
     MADE_OF,
     all_shard_deps,
@@ -50,7 +52,19 @@ from curation_assets.shard_asset import (
 )
 
 if TYPE_CHECKING:
+    from curation.dedup.probe import MissedEstimate
     from curation.dedup.upkeep import EmbeddedShards
+
+RECALL_CHECK = "recall_is_enough"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What was found among the samples of all shards."""
+
+    removals: Removals
+    missed: "MissedEstimate | None"
+    """Of similar samples; None where no vectors were compared."""
 
 
 def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
@@ -63,35 +77,90 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
         op_tags=recipe_tags(lineage),
         group_name="decision",
         kinds={"polars", "parquet"},
+        check_specs=[
+            dg.AssetCheckSpec(
+                RECALL_CHECK,
+                asset="duplicate_groups",
+                blocking=True,
+                description="The share of the similar copies that was found isn't below "
+                "checks.min_recall for certain; if it is, nothing is recorded.",
+            )
+        ],
         description="Copies among the samples of all shards, and the one of each group "
         "that stays. Every removed sample has a kept one that stands for it.",
     )
     def duplicate_groups(
         context: dg.AssetExecutionContext, output: dg.ResourceParam[Storage]
-    ) -> dg.MaterializeResult[None]:
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         refuse_another_recipe(context)
-        inputs = current_inputs(context.instance, lineage, "duplicate_groups")
-        shards = sorted(inputs["embeddings"])
-        removals = find_groups(output, lineage, shards)
-        tables = _tables(removals, output, lineage.artifacts, shards)
-        changed = list(
-            _changed_tables(context, lineage, output, tables, inputs["embeddings"])
-        )
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(lineage.groups_version),
-            metadata={
-                MADE_OF: made_of(lineage, "duplicate_groups", inputs),
-                SETTINGS: lineage.recipe_settings("duplicate_groups"),
-                "shards": len(shards),
-                "removed": len(removals),
-                "changed_shards": len(changed),
-            },
-        )
+        with run_failures():
+            inputs = current_inputs(context.instance, lineage, "duplicate_groups")
+            shards = sorted(inputs["embeddings"])
+            groups = find_groups(output, lineage, shards)
+            fault = recall_fault(groups, lineage.recipe.checks.min_recall)
+            yield dg.AssetCheckResult(
+                check_name=RECALL_CHECK,
+                passed=not fault,
+                description=fault,
+                metadata=recall_metadata(groups),
+            )
+            if fault:
+                raise DataError(_WHAT_TO_DO.format(fault, output.url))
+            tables = _tables(groups.removals, output, lineage.artifacts, shards)
+            embedded = inputs["embeddings"]
+            changed = list(_changed_tables(context, lineage, output, tables, embedded))
+            yield dg.MaterializeResult(
+                data_version=dg.DataVersion(lineage.groups_version),
+                metadata={
+                    MADE_OF: made_of(lineage, "duplicate_groups", inputs),
+                    SETTINGS: lineage.recipe_settings("duplicate_groups"),
+                    "shards": len(shards),
+                    "removed": len(groups.removals),
+                    "changed_shards": len(changed),
+                    **recall_metadata(groups),
+                },
+            )
 
     return duplicate_groups
 
 
-def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Removals:
+_WHAT_TO_DO = (
+    "{}. Nothing is recorded. The cells that embeddings are compared in may have been "
+    "fitted to far fewer: delete {}/compared, and the next run compares all of them anew. "
+    "Or lower checks.min_recall"
+)
+
+
+def recall_fault(groups: Groups, min_recall: float) -> str | None:
+    """Say by how much too few similar copies were found; None if it may be enough."""
+    if groups.missed is None:
+        return None
+    recall, (low, high) = groups.missed.recall(len(groups.removals))
+    if high >= min_recall:
+        return None
+    return (
+        f"about {recall:.2%} of the similar copies were found (95% interval {low:.2%} to "
+        f"{high:.2%}), and checks.min_recall is {min_recall:.2%}: of "
+        f"{groups.missed.num_probed:,} kept samples that were compared with all kept ones, "
+        f"{groups.missed.num_missed:,} have a kept twin"
+    )
+
+
+def recall_metadata(groups: Groups) -> dict[str, float | int]:
+    """Give the estimate for the UI; nothing where no vectors were compared."""
+    if groups.missed is None:
+        return {}
+    recall, (low, high) = groups.missed.recall(len(groups.removals))
+    return {
+        "recall": recall,
+        "recall_low": low,
+        "recall_high": high,
+        "probed": groups.missed.num_probed,
+        "missed_of_probed": groups.missed.num_missed,
+    }
+
+
+def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Groups:
     """Find the copies among the samples of some shards.
 
     Args:
@@ -104,7 +173,9 @@ def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Rem
     def read(ordinal: int, columns: Sequence[str]) -> pa.Table:
         return _read_columns(output, artifacts, shards[ordinal], columns)
 
-    rule = Rule(settings.prefer, settings.exact, min_similarity=settings.min_similarity)
+    rule = Rule(
+        settings.prefer, settings.exact, settings.max_hamming, settings.min_similarity
+    )
     compared = None
     if settings.min_similarity is not None:
         # torch comes with it, which only those need who compare vectors
@@ -115,7 +186,15 @@ def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Rem
         compared = compare_shards(output, folder, embedded, settings.min_similarity)
         if compared is None:
             rule = replace(rule, min_similarity=None)
-    return find_duplicates(len(shards), read, rule, compared=compared)
+    removals = find_duplicates(len(shards), read, rule, compared=compared)
+    if compared is None or rule.min_similarity is None:
+        return Groups(removals, None)
+    from curation.dedup.probe import estimate_missed
+
+    missed = estimate_missed(
+        compared.state, compared.ordinals, removals, min_similarity=rule.min_similarity
+    )
+    return Groups(removals, missed)
 
 
 def _embedded(
@@ -154,6 +233,9 @@ def _tables(
     return ((shards[ordinal], table) for ordinal, table in tables)
 
 
+_EMBEDDINGS_COLUMNS = ("error", "sha256", "perceptual_hash")
+
+
 def _read_columns(
     output: Storage, artifacts: Artifacts, shard: str, columns: Sequence[str]
 ) -> pa.Table:
@@ -161,8 +243,9 @@ def _read_columns(
     import polars as pl
 
     facts = {c for name in columns if name in COLUMNS for c in COLUMNS[name].reads}
-    facts |= {name for name in columns if name in ("error", "sha256")}
-    scores = [name for name in columns if name not in COLUMNS and name != "error"]
+    own = [name for name in columns if name in _EMBEDDINGS_COLUMNS]
+    facts.update(own)
+    scores = [name for name in columns if name not in COLUMNS and name not in own]
     path = artifacts.embeddings(shard)
     frame = pl.DataFrame(read_table(output, path, EMBEDDINGS, sorted(facts | {"key"})))
     if scores:

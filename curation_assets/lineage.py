@@ -21,7 +21,7 @@ from curation.storage import StoredFile
 VERSIONS = {
     "raw_shard": 1,
     "shard_index": 1,
-    "embeddings": 1,
+    "embeddings": 2,  # perceptual hashes
     "caption_embeddings": 1,
     "scores": 1,
     "duplicate_groups": 1,

@@ -21,7 +21,7 @@ from curation.dedup.known_pairs import (
 )
 from curation.dedup.preference import order_of
 from curation.dedup.resolve import SEMANTIC, Edges, join_edges, make_edges
-from curation.dedup.rows import ordinals, renumbered
+from curation.dedup.rows import distinct, ordinals, renumbered
 from curation.dedup.state import Part, State, read_parts
 from curation.dedup.vectors import Vectors, as_tensor, find_device
 from curation.tables import CELL_ROWS, EMBEDDING, embedding_matrix, read_table
@@ -140,7 +140,7 @@ def check_in_bins(
             pairs, open_ = check_rows(loaded.rows, some, stays, thresholds)
             edges.append(loaded.edges(pairs))
             unsettled.append(loaded.ids[open_])
-        return Checked(join_edges(edges), np.unique(np.concatenate(unsettled)))
+        return Checked(join_edges(edges), distinct(np.concatenate(unsettled)))
 
     return check
 

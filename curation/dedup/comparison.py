@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from curation.dedup.resolve import keep_greedily
+from curation.dedup.rows import distinct
 from curation.dedup.vectors import BLOCK_COLUMNS, BLOCK_ROWS, Vectors
 
 _LEAD_ROWS = 512  # rows compared with each other at once, all with all
@@ -152,7 +153,7 @@ def compare_some(
 def join_pairs(parts: Sequence[Pairs], num_rows: int) -> Pairs:
     """Put pairs together, each once, sorted by ``row``, then ``better``."""
     numbers = np.concatenate([part.row * num_rows + part.better for part in parts])
-    return Pairs(*np.divmod(np.unique(numbers), max(num_rows, 1)))
+    return Pairs(*np.divmod(distinct(numbers), max(num_rows, 1)))
 
 
 class _PairList:
@@ -176,7 +177,7 @@ class _PairList:
             return
         # One number for a pair sorts by row, then by how preferred the better one is.
         new = np.maximum(one, other) * self.num_rows + np.minimum(one, other)
-        pairs = np.unique(np.concatenate([self._current, new]))
+        pairs = distinct(np.concatenate([self._current, new]))
         row = pairs // self.num_rows
         rank = np.arange(len(row)) - np.searchsorted(row, row)
         self.is_cut[row[rank == self.max_pairs]] = True
@@ -185,7 +186,7 @@ class _PairList:
     def pairs(self) -> Pairs:
         """Give all pairs, each once."""
         self.begin_cell()
-        found = np.unique(np.concatenate(self._done)) if self._done else self._current
+        found = distinct(np.concatenate(self._done))
         return Pairs(*np.divmod(found, max(self.num_rows, 1)))
 
 

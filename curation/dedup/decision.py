@@ -21,6 +21,7 @@ from curation.dedup.resolve import (
     join_edges,
     resolve,
 )
+from curation.dedup.rows import distinct
 
 _NOBODY = np.empty(0, np.uint64)
 
@@ -58,7 +59,7 @@ def decide(
 
     Args:
         edges: All that is known. Pairs of samples that follow nobody are all among them.
-        followers: Ids of all others.
+        followers: Ids of all others, each once.
         check: Makes further comparisons.
         place_of: The order of preference.
         exact: As :func:`~curation.dedup.resolve.resolve` takes it.
@@ -70,15 +71,16 @@ def decide(
         known = directed(join_edges(found), place_of)
         removals = resolve(known, exact=exact, released=released)
         # What was removed when others were checked was not compared with them.
-        doubtful = np.setdiff1d(followers, checked)
-        unsure = np.unique(np.concatenate([doubtful, removed, unsettled]))
+        doubtful = np.setdiff1d(followers, checked, assume_unique=True)
+        unsure = distinct(np.concatenate([doubtful, removed, unsettled]))
         unsure = np.setdiff1d(unsure, removals.removed, assume_unique=True)
         if not len(unsure):
             return removals
         result = check(unsure[np.argsort(place_of(unsure))], removals.removed)
         found.append(result.edges)
         unsettled = result.unsettled
-        checked = np.union1d(checked, np.setdiff1d(unsure, unsettled))
+        settled = np.setdiff1d(unsure, unsettled, assume_unique=True)
+        checked = distinct(np.concatenate([checked, settled]))
         removed = removals.removed
 
 

@@ -8,7 +8,7 @@ from curation.dedup.bins import check_in_bins
 from curation.dedup.decision import decide
 from curation.dedup.known_pairs import KnownPairs, read_pairs
 from curation.dedup.resolve import Edges, PlaceOf, Removals, join_edges
-from curation.dedup.rows import ordinals, renumbered
+from curation.dedup.rows import distinct, ordinals, renumbered
 from curation.dedup.state import Part, State, read_parts
 from curation.errors import InputError, StaleError
 
@@ -90,7 +90,7 @@ def known_edges(state: State, shards: Sequence[int]) -> tuple[Edges, np.ndarray]
     edges = join_edges(pairs.edges for pairs in known)
     edges = edges.where(_take_part(edges.row, shards) & _take_part(edges.better, shards))
     followers = np.concatenate([_NOBODY, *(pairs.followers for pairs in known)])
-    followers = np.unique(followers[_take_part(followers, shards)])
+    followers = distinct(followers[_take_part(followers, shards)])
     places = _places_in(shards)
     # Two bins may both have found a pair.
     low, high = np.minimum(edges.row, edges.better), np.maximum(edges.row, edges.better)

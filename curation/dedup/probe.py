@@ -28,6 +28,8 @@ class MissedEstimate:
     """Kept samples that were compared with all kept ones."""
     num_missed: int
     """Of them, those with a kept twin."""
+    num_kept: int
+    """All kept samples, of which those probed were drawn."""
 
     @property
     def fraction(self) -> float:
@@ -36,11 +38,13 @@ class MissedEstimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95% confidence interval of the share.
+        """The 95% confidence interval of the share; no wider than that if all were probed.
 
         Source: Wilson, Probable Inference, the Law of Succession, and Statistical
         Inference (1927).
         """
+        if self.num_probed == self.num_kept:
+            return self.fraction, self.fraction
         if not self.num_probed:
             return 0.0, 1.0
         z2 = _NORMAL_95**2 / self.num_probed
@@ -49,6 +53,23 @@ class MissedEstimate:
         spread += z2 / (4 * self.num_probed)
         half = _NORMAL_95 * math.sqrt(spread) / (1 + z2)
         return max(middle - half, 0.0), min(middle + half, 1.0)
+
+    def recall(self, num_removed: int) -> tuple[float, tuple[float, float]]:
+        """Give the share of the samples to be removed that were, with its 95% interval.
+
+        Of two kept samples that are alike, one should have gone: of those missed, half.
+        In larger groups more should have; they are hardly ever missed.
+
+        Args:
+            num_removed: Samples that were removed.
+        """
+
+        def at(fraction: float) -> float:
+            missed = fraction * self.num_kept / 2
+            return num_removed / (num_removed + missed) if missed else 1.0
+
+        low, high = self.interval
+        return at(self.fraction), (at(high), at(low))
 
 
 def estimate_missed(
@@ -76,29 +97,30 @@ def estimate_missed(
         seed: Which samples are drawn.
         device: Where to compare; by default a GPU if there is one.
     """
-    ids, array = _drawn(_kept_vectors(state, shards, removals), num_probes, seed)
+    ids, array, num_kept = _drawn(_kept_vectors(state, shards, removals), num_probes, seed)
     missed = np.zeros(len(ids), bool)
     for others, vectors in _kept_vectors(state, shards, removals):
         together, _, _ = make_vectors(np.concatenate([array, vectors]), device=device)
         for one, other in _similar(together, len(ids), min_similarity):
             both = np.isin(ids[one], released) & np.isin(others[other], released)
             missed[one[(ids[one] != others[other]) & ~both]] = True
-    return MissedEstimate(len(ids), int(missed.sum()))
+    return MissedEstimate(len(ids), int(missed.sum()), num_kept)
 
 
 def _drawn(
     vectors: Iterable[tuple[np.ndarray, np.ndarray]], count: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw some samples evenly: those with the lowest of one random number each."""
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Draw some samples evenly, by the lowest of one random number each; count all."""
     rng = np.random.default_rng(seed)
-    ids, drawn, array = _NOBODY, np.empty(0), None
+    ids, drawn, array, num_all = _NOBODY, np.empty(0), None, 0
     for more_ids, more in vectors:
+        num_all += len(more_ids)
         ids = np.concatenate([ids, more_ids])
         drawn = np.concatenate([drawn, rng.random(len(more_ids))])
         array = more if array is None else np.concatenate([array, more])
         lowest = np.argsort(drawn)[:count]
         ids, drawn, array = ids[lowest], drawn[lowest], array[lowest]
-    return ids, np.empty((0, 1), np.float16) if array is None else array
+    return ids, np.empty((0, 1), np.float16) if array is None else array, num_all
 
 
 def _kept_vectors(

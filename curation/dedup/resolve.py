@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from curation.dedup.rows import ordinals, rows_in_shard
+from curation.dedup.rows import distinct, ordinals, rows_in_shard
 from curation.errors import DataError
 
 KINDS = ("exact", "perceptual", "semantic")
@@ -164,7 +164,7 @@ def keep_greedily(row: np.ndarray, better: np.ndarray, num_nodes: int) -> np.nda
         kept[decided] = True
         open_[decided] = False
         reached = _targets_of(decided, starts, targets)
-        dropped = np.unique(reached[open_[reached]])
+        dropped = distinct(reached[open_[reached]])
         open_[dropped] = False
         freed, counts = np.unique(_targets_of(dropped, starts, targets), return_counts=True)
         waiting_for[freed] -= counts

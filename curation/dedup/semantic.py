@@ -131,7 +131,9 @@ def _decide(rows: CellRows, thresholds: Thresholds) -> Removals:
         return make_edges(pairs.row, pairs.better, similarity, SEMANTIC)
 
     def check(unsure: np.ndarray, removed: np.ndarray) -> Checked:
-        kept = np.setdiff1d(np.arange(len(rows)), removed.astype(np.int64))
+        is_kept = np.ones(len(rows), bool)
+        is_kept[removed.astype(np.int64)] = False
+        kept = np.flatnonzero(is_kept)
         some = np.searchsorted(kept, unsure.astype(np.int64))
         stays = np.zeros(len(kept), bool)
         pairs, unsettled = check_rows(rows.where(kept), some, stays, thresholds)

@@ -26,8 +26,8 @@ FLOAT32_ERROR = 1e-5
 
 BLOCK_ROWS = 1024  # rows of a product; with 8192 columns, 16 MB in bfloat16
 BLOCK_COLUMNS = 8192
-_ROWS_AT_ONCE = 1 << 16  # of passes over all vectors
-_PAIRS_AT_ONCE = 1 << 13  # of float64 cosines; 128 MB at 512 numbers a row
+_ROWS_AT_ONCE = 1 << 13  # of passes over all vectors; 16 MB in float32 at 512 numbers a row
+_PAIRS_AT_ONCE = 1 << 11  # of float64 cosines; 8 MB at 512 numbers a row
 
 _DENSE_SHARE = 1 / 256
 """Share of proposals from which a float32 product is cheaper than going pair by pair."""

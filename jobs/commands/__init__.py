@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jobs.commands.calibrate import calibrate
 from jobs.commands.demo import demo
 from jobs.commands.diff import diff
 from jobs.commands.doctor import doctor
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "diff": diff,
     "report": report,
     "keys": keys,
+    "calibrate": calibrate,
     "verify": verify,
     "index": index,
     "doctor": doctor,

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 
 from curation.embedders.base import Embedder
 from curation.embedding import embed_samples
@@ -210,10 +211,11 @@ def test_samples_are_taken_as_they_are_needed() -> None:
     assert taken == [8, 16, 24, 32, 40]
 
 
-def test_perceptual_hashes_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pdqhash", None)
-    with pytest.raises(InputError, match="pdqhash is not installed"):
-        embed(make_shard({"a": encode(make_picture(), "PNG")}), perceptual_hashes=True)
+def test_perceptual_hashes_are_of_images_that_have_features() -> None:
+    plain = encode(Image.new("RGB", (64, 64), "gray"), "PNG")
+    tar = make_shard({"a": encode(make_picture(), "PNG"), "b": plain, "c": b"none"})
+    hashes = embed(tar)["perceptual_hash"].to_pylist()
+    assert [None if found is None else len(found) for found in hashes] == [32, None, None]
 
 
 def test_an_error_of_the_loader_passes_through_the_thread_that_reads_ahead() -> None:

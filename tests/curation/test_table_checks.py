@@ -7,6 +7,7 @@ import pytest
 from curation.classifiers import make_classifiers
 from curation.table_checks import (
     decision_faults,
+    duplicate_faults,
     encoder_faults,
     quarantine_faults,
     row_faults,
@@ -108,6 +109,28 @@ def test_more_quarantined_samples_than_the_bound_are_told_with_the_usual_reason(
         "3 of 10 samples are quarantined (30.0%, bound 29.0%), 2 of them for: no image"
     )
     assert list(quarantine_faults(table.slice(0, 0), 0)) == []
+
+
+def test_copies_without_a_kept_twin_and_ones_too_far_are_told() -> None:
+    table = pa.table(
+        {
+            "key": ["a", "b", "c"],
+            "survivor_shard": ["s", "s", "t"],
+            "survivor_key": ["k", "gone", "k"],
+            "kind": ["exact", "semantic", "perceptual"],
+            "similarity": [1.0, 0.97, 0.8],
+        }
+    )
+    kept = {"s": {"k", "gone"}, "t": {"k"}}
+    bounds = {"exact": 1.0, "semantic": 0.96, "perceptual": 0.8}
+    assert list(duplicate_faults(table, kept, bounds)) == []
+    assert list(duplicate_faults(table, kept | {"s": {"k"}}, bounds)) == [
+        "1 removed copies have no kept sample in their place: b went for gone of s, which "
+        "is not kept"
+    ]
+    assert list(duplicate_faults(table, kept, {"exact": 1.0, "semantic": 0.98})) == [
+        "2 removed copies are too far from what is kept: b is a semantic copy at 0.9700"
+    ]
 
 
 def test_decisions_and_reasons_that_contradict_each_other_are_told() -> None:

@@ -2,9 +2,13 @@
 
 from collections import defaultdict
 
+import dagster as dg
 import numpy as np
+import polars as pl
 import pytest
 
+from curation.dedup.resolve import join_edges, resolve
+from curation.errors import CurationError
 from curation.tables import (
     DUPLICATES,
     EMBEDDING,
@@ -12,12 +16,15 @@ from curation.tables import (
     embedding_matrix,
     read_table,
 )
+from curation_assets import duplicate_groups
+from curation_assets.duplicate_groups import RECALL_CHECK
 from curation_assets.global_asset import recorded_made_of
 from jobs.curate import curate
 from jobs.instance import open_instance
 from resources.progress import LineProgress
 from tests.conftest import Curated
 
+GROUPS = dg.AssetKey("duplicate_groups")
 SHARDS = ("00000", "train/00001", "train/00002")
 
 
@@ -119,6 +126,77 @@ def test_every_similar_sample_that_goes_has_a_kept_twin(similar: Curated) -> Non
     rows = np.stack([vectors[sample] for sample in kept])
     cosines = rows @ rows.T - 2 * np.eye(len(rows))
     assert cosines.max() < SIMILAR + 2e-3
+
+
+def test_the_estimated_recall_is_on_record(similar: Curated) -> None:
+    with open_instance(similar.recipe) as instance:
+        event = instance.get_latest_materialization_event(GROUPS)
+        (check,) = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(GROUPS, RECALL_CHECK), limit=1
+        )
+    assert event is not None and event.asset_materialization is not None
+    told = {k: v.value for k, v in event.asset_materialization.metadata.items()}
+    kept = len(vectors_of(similar).keys() - removed(similar).keys())
+    assert told["probed"] == kept  # so few that all were probed
+    assert (told["missed_of_probed"], told["recall_low"], told["recall"]) == (0, 1, 1)
+    assert check.status.value == "SUCCEEDED"
+
+
+def test_where_too_few_were_found_nothing_is_recorded(
+    curated: Curated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = removed(curated)
+    curated.edit("machine:", f"duplicates: {{min_similarity: {SIMILAR}}}\nmachine:")
+    nothing = resolve(join_edges([]))
+    monkeypatch.setattr(duplicate_groups, "find_duplicates", lambda *_, **__: nothing)
+    for _ in range(2):  # no later run takes it for done
+        with pytest.raises(CurationError, match=r"found .* checks\.min_recall is 99"):
+            curate(curated.recipe, LineProgress(print))
+    assert removed(curated) == before
+    curated.edit("machine:", "checks: {min_recall: 0}\nmachine:")
+    curate(curated.recipe, LineProgress(print))
+    assert removed(curated) == {}
+
+
+def planted_near_copies(curated: Curated) -> pl.DataFrame:
+    rows = pl.read_parquet(curated.folder / "raw" / "planted.parquet")
+    return rows.filter(pl.col("kind").is_in(["near_copy_resize", "near_copy_quality"]))
+
+
+def test_close_hashes_find_the_planted_near_copies_and_open_no_image(
+    curated: Curated,
+) -> None:
+    tables = {f.path: f.version for f in curated.output.list_files("embeddings")}
+    curated.edit("machine:", "duplicates: {max_hamming: 31}\nmachine:")
+    curate(curated.recipe, LineProgress(print))
+    assert {f.path: f.version for f in curated.output.list_files("embeddings")} == tables
+    gone = removed(curated)
+    near = planted_near_copies(curated)
+    assert near.height == 18
+    for row in near.iter_rows(named=True):
+        pair = {(row["shard"], row["key"]), (row["twin_shard"], row["twin_key"])}
+        assert pair & gone.keys(), row
+    assert not gone.keys() & set(gone.values())
+    hashes = hashes_of(curated)
+    for sample, survivor in gone.items():
+        if None not in (hashes[sample], hashes[survivor]):
+            assert (hashes[sample] ^ hashes[survivor]).bit_count() <= 31
+    number = len(gone)
+    curated.edit("max_hamming: 31", "max_hamming: 0")
+    curate(curated.recipe, LineProgress(print))
+    assert len(removed(curated)) < number
+    assert {f.path: f.version for f in curated.output.list_files("embeddings")} == tables
+
+
+def hashes_of(curated: Curated) -> dict[tuple[str, str], int | None]:
+    found = {}
+    for shard in SHARDS:
+        path = curated.artifacts.embeddings(shard)
+        table = read_table(curated.output, path, EMBEDDINGS, ["key", "perceptual_hash"])
+        for row in table.to_pylist():
+            bits = row["perceptual_hash"]
+            found[shard, row["key"]] = None if bits is None else int.from_bytes(bits)
+    return found
 
 
 def test_shards_that_come_later_give_the_same_answer(similar: Curated) -> None:

@@ -40,6 +40,15 @@ def nearness(vectors: np.ndarray, centroids: Centroids) -> np.ndarray:
     return found
 
 
+@pytest.mark.parametrize(("num_cells", "most"), [(1, 1), (4, 4), (316, 6), (707, 11)])
+def test_a_row_is_shown_to_more_cells_where_there_are_more(
+    num_cells: int, most: int
+) -> None:
+    array = random_vectors(64 * 64, seed=2)
+    found = fit_centroids(array, CellSettings(num_cells), 0.9, device="cpu")
+    assert found.max_cells_per_row == most
+
+
 def test_home_is_the_nearest_centroid_and_the_halo_nearly_as_near() -> None:
     centroids = fitted(halo=0.1, max_cells_per_row=5)
     array = random_vectors(300, seed=1)

@@ -32,7 +32,7 @@ def test_probing_all_finds_what_brute_force_finds(threshold: float) -> None:
     found = estimate_missed(
         world.state, shards, NOTHING, min_similarity=threshold, device="cpu"
     )
-    assert found == MissedEstimate(120, int(similar.any(axis=1).sum()))
+    assert found == MissedEstimate(120, int(similar.any(axis=1).sum()), 120)
     assert found.num_missed > 0
     some = estimate_missed(
         world.state, shards, NOTHING, min_similarity=threshold, num_probes=30, device="cpu"
@@ -45,7 +45,8 @@ def test_nothing_is_missed_where_every_pair_was_compared() -> None:
     world, _, shards = a_world()
     removals = world.decide(0.9)
     found = estimate_missed(world.state, shards, removals, min_similarity=0.9, device="cpu")
-    assert found == MissedEstimate(120 - len(removals), 0)
+    num_kept = 120 - len(removals)
+    assert found == MissedEstimate(num_kept, 0, num_kept)
 
 
 def test_released_samples_may_be_alike() -> None:
@@ -59,17 +60,31 @@ def test_released_samples_may_be_alike() -> None:
         released=ids.astype(np.uint64),
         device="cpu",
     )
-    assert found == MissedEstimate(len(array), 0)
+    assert found == MissedEstimate(len(array), 0, len(array))
 
 
 def test_the_interval_is_wilsons() -> None:
-    low, high = MissedEstimate(10, 1).interval
+    low, high = MissedEstimate(10, 1, 90).interval
     assert (low, high) == (pytest.approx(0.0179, abs=1e-4), pytest.approx(0.4042, abs=1e-4))
-    assert MissedEstimate(1000, 0).interval == pytest.approx((0, 0.0038), abs=1e-4)
-    assert MissedEstimate(0, 0).interval == (0, 1)
+    assert MissedEstimate(1000, 0, 10**6).interval == pytest.approx((0, 0.0038), abs=1e-4)
+    assert MissedEstimate(0, 0, 9).interval == (0, 1)
+
+
+def test_probing_all_leaves_no_doubt() -> None:
+    assert MissedEstimate(10, 1, 10).interval == (0.1, 0.1)
+    assert MissedEstimate(0, 0, 0).interval == (0, 0)
+
+
+def test_recall_takes_half_of_the_missed_for_samples_that_should_have_gone() -> None:
+    # 4 kept samples are 2 pairs, so 2 should have gone besides the 18 that went
+    assert MissedEstimate(40, 4, 40).recall(18) == (0.9, (0.9, 0.9))
+    recall, (low, high) = MissedEstimate(1000, 0, 10**6).recall(10**5)
+    assert (recall, high) == (1, 1)
+    assert low == pytest.approx(1e5 / (1e5 + 0.00383 * 1e6 / 2), abs=1e-4)
+    assert MissedEstimate(0, 0, 0).recall(0) == (1, (1, 1))
 
 
 def test_a_state_of_nothing_has_nothing_to_probe() -> None:
     world = make_world(MemoryStorage(), np.eye(4, dtype=np.float16), CellSettings(1))
     found = estimate_missed(world.state, [], NOTHING, min_similarity=0.9, device="cpu")
-    assert found == MissedEstimate(0, 0)
+    assert found == MissedEstimate(0, 0, 0)

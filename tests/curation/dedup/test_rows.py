@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.dedup.rows import ordinals, renumbered, row_ids, rows_in_shard
+from curation.dedup.rows import distinct, ordinals, renumbered, row_ids, rows_in_shard
 
 numbers = st.integers(0, (1 << 32) - 1)
 
@@ -31,3 +31,9 @@ def test_an_id_keeps_its_row_under_another_ordinal() -> None:
     ids = np.concatenate([row_ids(0, 2), row_ids(2, 2)])
     expected = np.concatenate([row_ids(7, 2), row_ids(1, 2)])
     np.testing.assert_array_equal(renumbered(ids, np.array([7, -1, 1])), expected)
+
+
+@given(st.lists(numbers))
+def test_distinct_is_numpys_unique(some: list[int]) -> None:
+    values = np.array(some, np.uint64)
+    np.testing.assert_array_equal(distinct(values), np.unique(values))

@@ -32,7 +32,7 @@ def test_json_has_the_funnel_the_bytes_and_the_seconds(
     curated.edit(">= 200", ">= 201")
     told = run_json("run", "--recipe", curated.recipe_file)
     assert told["funnel"]["samples"] == 240
-    assert told["seconds"].keys() == {"selection", "filtered_shard"}
+    assert told["seconds"].keys() == {"selection", "filtered_shard", "checks"}
     assert told["filtered_bytes"] > 0
     assert told["failed"] == {}
 
