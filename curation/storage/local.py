@@ -30,6 +30,9 @@ _SETTING_ERRORS = {
 }  # fmt: skip
 """Errors that come again until someone changes a path or a permission."""
 
+_NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS}
+"""Errors of file systems that can't give a file one more name."""
+
 WRITE_BLOCK = 256 << 10  # bytes; what fits the processor's cache is written fastest
 SHORT_GAP = 16 << 10  # bytes read along with their neighbours rather than skipped
 LONG_RANGE = 4 << 20  # bytes from which on the kernel copies faster on its own
@@ -88,6 +91,26 @@ class LocalStorage(Storage):
     def delete(self, path: str) -> None:
         with _translated(place := self._place(path)):
             place.unlink(missing_ok=True)
+
+    def copy(self, source: str, path: str) -> None:
+        """Make a hard link, or a copy where the file system has none.
+
+        Every write here replaces a file by another one, so neither changes the other.
+        """
+        place = self._place(path)
+        unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
+        with _translated(self._place(source)), _translated(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(self._place(source), unfinished)
+                unfinished.replace(place)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                super().copy(source, path)
+            finally:
+                # renaming a file to a name that is a link to it already leaves both
+                unfinished.unlink(missing_ok=True)
 
     def local_path(self, path: str) -> Path:
         return self._place(path)
