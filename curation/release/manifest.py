@@ -114,10 +114,9 @@ def read_manifest(storage: Storage, folder: str = "") -> Manifest:
 
 def list_releases(output: Storage) -> list[Manifest]:
     """Read the manifests of all releases of an output, in the order of their names."""
-    found = output.list_files(RELEASES, suffix=f"/{MANIFEST}")
-    folders = [file.path.removesuffix(f"/{MANIFEST}") for file in found]
-    direct = [folder for folder in folders if folder.count("/") == 1]
-    return [read_manifest(output, folder) for folder in direct]
+    found = [file.path.split("/") for file in output.list_files(RELEASES, suffix=MANIFEST)]
+    names = [path[1] for path in found if len(path) == 3 and path[2] == MANIFEST]
+    return [read_manifest(output, release_folder(name)) for name in names]
 
 
 def last_release(releases: list[Manifest], series: str) -> Manifest | None:
