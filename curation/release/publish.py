@@ -230,14 +230,15 @@ def publish_shards(
             for file in earlier.files:
                 target.storage.copy(f"{folder}/{file.path}", target.path(file.path))
             shard = earlier
-        shard = shard or one.write(target)
-        options.finished(shard)
-        return shard
+        return shard or one.write(target)
 
     options.started(len(wanted))
     with ThreadPoolExecutor(options.threads) as threads:
-        shards = tuple(threads.map(bring, wanted))
-    manifest = replace(manifest, shards=shards)
+        shards = []
+        for shard in threads.map(bring, wanted):
+            options.finished(shard)
+            shards.append(shard)
+    manifest = replace(manifest, shards=tuple(shards))
     manifest = replace(manifest, documents=_describe(target, manifest))
     _delete_strays(target, manifest)
     num_bytes = sum(file.num_bytes for file in manifest.files)

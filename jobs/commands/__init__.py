@@ -9,9 +9,11 @@ from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain_sample
 from jobs.commands.index import index
 from jobs.commands.preview import preview
+from jobs.commands.release import release
 from jobs.commands.report import report
 from jobs.commands.run import run
 from jobs.commands.status import status
+from jobs.commands.takedown import takedown
 from jobs.commands.train_probe import train_probe
 from jobs.commands.ui import ui
 from jobs.commands.verify import verify
@@ -24,6 +26,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "preview": preview,
     "diff": diff,
     "report": report,
+    "release": release,
+    "takedown": takedown,
     "verify": verify,
     "index": index,
     "doctor": doctor,
