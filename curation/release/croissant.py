@@ -22,6 +22,7 @@ _CONTEXT = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -42,6 +43,7 @@ _CONTEXT = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -51,7 +53,7 @@ _CONTEXT = {
 
 _FORMATS = {
     ".tar": "application/x-tar",
-    ".parquet": "application/vnd.apache.parquet",
+    ".parquet": "application/x-parquet",
     ".idx": "text/plain",
     ".npy": "application/octet-stream",
 }
@@ -80,7 +82,6 @@ def format_croissant(manifest: Manifest) -> bytes:
         columns["caption"] = ("sc:Text", "The caption.")
     for name in settings.get("classifiers", {}):
         columns[name] = ("sc:Float", "A classifier's score.")
-    tables = [s.files[-1].path for s in manifest.shards]
     described = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -93,7 +94,7 @@ def format_croissant(manifest: Manifest) -> bytes:
         "isLiveDataset": False,
         "distribution": [
             *(_file(file) for shard in manifest.shards for file in shard.files),
-            _tables(tables),
+            _tables(),
         ],
         "recordSet": [
             {
@@ -122,13 +123,12 @@ def _file(file: ReleaseFile) -> dict[str, Any]:
     }
 
 
-def _tables(names: list[str]) -> dict[str, Any]:
+def _tables() -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
         "@id": "tables",
         "name": "tables",
         "description": "The tables beside the tars.",
-        "containedIn": [{"@id": name} for name in names],
         "encodingFormat": _FORMATS[".parquet"],
         "includes": "*.parquet",
     }

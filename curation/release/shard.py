@@ -10,8 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from io import BufferedIOBase
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +31,7 @@ from curation.tar import check_unchanged, read_members
 from curation.tar_header import format_header
 
 LOCAL_GAP, REMOTE_GAP = 8 << 10, 256 << 10  # bytes read along rather than asked around
+HASH_BLOCK = 1 << 20  # bytes
 READS_AHEAD = 4  # of metadata, each of at most MOST_BYTES
 
 
@@ -189,9 +189,12 @@ def hash_file(storage: Storage, path: str, name: str) -> ReleaseFile:
     Raises:
         NotFoundError: There is no such file.
     """
+    digest, num_bytes = hashlib.sha256(), 0
     with storage.open_reader(path) as file:
-        digest = hashlib.file_digest(cast(BufferedIOBase, file), "sha256")
-        return ReleaseFile(name, file.tell(), digest.hexdigest())
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+            num_bytes += len(block)
+    return ReleaseFile(name, num_bytes, digest.hexdigest())
 
 
 def _sources(planned: PlannedShard) -> list[str]:

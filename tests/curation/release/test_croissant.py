@@ -16,7 +16,7 @@ def test_mlcroissant_loads_every_sample(tmp_path: Path) -> None:
     write_filtered(output, "a", numbered(6))
     made = released(output, small_recipe(), "a")
     dataset = mlcroissant.Dataset(jsonld=output.root / made.folder / "croissant.json")
-    assert str(dataset.metadata.conforms_to) == CONFORMS_TO or dataset.metadata.conforms_to
+    assert dataset.metadata.ctx.conforms_to.value == CONFORMS_TO
     assert not dataset.metadata.ctx.issues.errors
     found = list(dataset.records("samples"))
     keys = sorted(record["samples/key"].decode() for record in found)

@@ -1,5 +1,7 @@
 """Local folders do what every storage does, and say what stands in the way."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,24 @@ def test_parts_of_another_storage_are_copied(tmp_path: Path) -> None:
     local.write("l", b"local")
     local.write_parts("to", [ByteRange(memory, "m", 0, 3), ByteRange(local, "l", 1, 5)])
     assert local.read("to") == b"memocal"
+
+
+def test_a_copy_shares_its_bytes(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.write("from", b"data")
+    storage.copy("from", "to")
+    assert (tmp_path / "from").stat().st_ino == (tmp_path / "to").stat().st_ino
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["from", "to"]
+
+
+def test_without_hard_links_a_copy_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here", "from")
+
+    monkeypatch.setattr(os, "link", refuse)
+    storage = LocalStorage(tmp_path)
+    storage.write("from", b"data")
+    storage.copy("from", "to")
+    assert storage.read("to") == b"data"
