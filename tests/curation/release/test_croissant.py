@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import mlcroissant
 import pytest
 
 from curation.release.croissant import CONFORMS_TO
@@ -11,7 +12,6 @@ from tests.curation.release.world import numbered, released, small_recipe, write
 
 @pytest.mark.filterwarnings("ignore")  # of its own use of other packages
 def test_mlcroissant_loads_every_sample(tmp_path: Path) -> None:
-    mlcroissant = pytest.importorskip("mlcroissant")
     output = LocalStorage(tmp_path)
     write_filtered(output, "a", numbered(6))
     made = released(output, small_recipe(), "a")
