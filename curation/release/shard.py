@@ -336,10 +336,11 @@ def _read_json(
     local = bool(members) and storage.local_path(members[0].path) is not None
     gap = LOCAL_GAP if local else REMOTE_GAP
     groups = near_ranges(ranges, block=MOST_BYTES, gap=gap)
+    calls = (partial(_read_group, storage, group) for group in groups)
+    # a local read takes less time than handing it to a thread
+    reads = (call() for call in calls) if local else run_ahead(calls, READS_AHEAD)
     found = {}
-    for group, blocks in run_ahead(
-        (partial(_read_group, storage, group) for group in groups), READS_AHEAD
-    ):
+    for group, blocks in reads:
         for part, block in zip(group, blocks, strict=True):
             found[part.path, part.start] = bytes(block)
     return found

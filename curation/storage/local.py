@@ -128,11 +128,18 @@ class LocalStorage(Storage):
         with self.open_writer(path) as file, _OpenSources() as sources:
             if size and hasattr(os, "posix_fallocate"):  # macOS has none
                 os.posix_fallocate(file.fileno(), 0, size)
+            if _all_remote(parts):
+                file.writelines(part_blocks(parts))
+                parts = []
+            known: tuple[Storage, str] | None = None
+            place: Path | None = None
             for origin, run in groupby(parts, _origin):
-                place = origin and origin[0].local_path(origin[1])
                 if origin is None:
                     file.writelines(cast(Iterator[bytes], run))
-                elif place is None:
+                    continue
+                if origin != known:
+                    known, place = origin, origin[0].local_path(origin[1])
+                if place is None:
                     file.writelines(part_blocks(run))
                 else:
                     ranges = cast(Iterator[ByteRange], run)
@@ -166,6 +173,12 @@ class _OpenSources:
 
 def _origin(part: Part) -> tuple[Storage, str] | None:
     return None if isinstance(part, bytes) else (part.storage, part.path)
+
+
+def _all_remote(parts: Iterable[Part]) -> bool:
+    """Tell whether no part is a range of a local file."""
+    of = {id(part.storage): part for part in parts if isinstance(part, ByteRange)}
+    return all(part.storage.local_path(part.path) is None for part in of.values())
 
 
 def _copy_ranges(ranges: Iterable[ByteRange], source: int, target: BinaryIO) -> None:
