@@ -6,6 +6,7 @@ earlier release has is linked, or copied by the storage's server, and not writte
 """
 
 import platform
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -61,6 +62,9 @@ _SOFTWARE = (
     "torch",
     "nvidia-dali-cuda120",
 )
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def _tell_nobody(_: object) -> None:
@@ -188,16 +192,13 @@ def next_name(releases: Sequence[Manifest], series: str, name: str | None) -> st
     last = last_release(list(releases), series)
     if name is None:
         name = f"{series}-{last.number + 1 if last else 1:04d}"
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+    if not _NAME.fullmatch(name):
         raise InputError(
-            f"{name!r} can't be the name of a release; use letters, digits, '-', '_', '.'"
+            f"{name!r} can't be the name of a release; use at most 100 letters, digits, "
+            "'-', '_' and '.', and begin with a letter or digit"
         )
     if name in taken:
-        raise ReleaseExistsError(
-            f"There is a release {name!r}, and a release is never written twice; choose "
-            f"another --name, or leave it out for the next number. Those that exist: "
-            f"{', '.join(sorted(taken))}."
-        )
+        raise _exists(name)
     return name
 
 
@@ -239,6 +240,8 @@ def publish_shards(
             options.finished(shard)
             shards.append(shard)
     manifest = replace(manifest, shards=tuple(shards))
+    if target.storage.exists(target.path(MANIFEST)):  # another process was faster
+        raise _exists(manifest.name)
     manifest = replace(manifest, documents=_describe(target, manifest))
     _delete_strays(target, manifest)
     num_bytes = sum(file.num_bytes for file in manifest.files)
@@ -261,6 +264,13 @@ def software() -> dict[str, str]:
 def utc_now() -> str:
     """Give the time as manifests have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _exists(name: str) -> ReleaseExistsError:
+    return ReleaseExistsError(
+        f"There is a release {name!r}, and a release is never written twice; choose "
+        "another --name, or leave it out for the next number"
+    )
 
 
 def _only_encoder(filtered: Sequence[FilteredShard]) -> Any:

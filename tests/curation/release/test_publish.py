@@ -10,7 +10,8 @@ import pytest
 
 from curation.errors import InputError, ReleaseExistsError, StaleError, TableError
 from curation.release.manifest import list_releases, read_manifest
-from curation.release.publish import publish_release
+from curation.release.publish import ReleaseOptions, publish_release
+from curation.release.shard import ReleaseShard
 from curation.storage import LocalStorage, MemoryStorage, S3Storage, Storage
 from curation.tables import FILTERED, read_table
 from curation.verify import verify_release
@@ -101,6 +102,31 @@ def test_a_release_is_never_written_twice(output: MemoryStorage) -> None:
     with pytest.raises(ReleaseExistsError, match="'final'"):
         release(output, small_recipe(), "a", "b/c", name="final")
     assert read_manifest(output, made.folder) == made
+
+
+def test_a_release_that_another_process_made_meanwhile_stays(
+    output: MemoryStorage,
+) -> None:
+    made = released(output, small_recipe(), "a")
+    data = output.read(f"{made.folder}/manifest.json")
+    output.delete(f"{made.folder}/manifest.json")
+
+    def publish(_: ReleaseShard) -> None:
+        output.write(f"{made.folder}/manifest.json", data)
+
+    with pytest.raises(ReleaseExistsError, match="small-0001"):
+        publish_release(
+            output, small_recipe(), FOLDER, ["a"], ReleaseOptions(finished=publish)
+        )
+    assert verify_release(output, made.folder).differences == ()
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../a", "a b", "x" * 101])
+def test_names_that_are_no_folders_name_are_refused(
+    output: MemoryStorage, name: str
+) -> None:
+    with pytest.raises(InputError, match="can't be the name"):
+        release(output, small_recipe(), "a", name=name)
 
 
 def test_nothing_new_is_no_release(output: MemoryStorage) -> None:

@@ -81,6 +81,17 @@ def test_it_never_comes_back(output: LocalStorage, first: Manifest) -> None:
     assert done.release.num_samples == first.num_samples - 1
 
 
+def test_the_tar_is_the_one_that_filtered_shards_would_give(
+    output: LocalStorage, first: Manifest
+) -> None:
+    done = take_down(output, RECIPE, ["only", "000000002"])
+    for file in output.list_files(done.release.folder):
+        output.delete(file.path)
+    anew = released(output, RECIPE, "a", "b/c")
+    assert anew.shards == done.release.shards
+    assert [made.name for made in list_releases(output)] == [first.name, anew.name]
+
+
 def test_the_same_image_elsewhere_goes_too(output: LocalStorage, first: Manifest) -> None:
     # numbered samples of a and of b/c have the same images
     done = take_down(output, RECIPE, ["a\t000000001"])
