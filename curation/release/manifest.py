@@ -51,12 +51,12 @@ class Manifest:
     taken_down: int
     """Samples that no release may hold, known when this one was made."""
     num_samples: int
-    num_bytes: int
-    """Of all files but this one."""
     next_number: int
     """The tar that was filled last, and"""
     next_position: int
     """the first place of it that no sample ever had."""
+    num_bytes: int = 0
+    """Of all files but this one."""
     shards: tuple[ReleaseShard, ...] = ()
     documents: tuple[ReleaseFile, ...] = ()
     """Files that belong to no tar."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from curation.errors import InputError, ReleaseExistsError, TableError
 from curation.funnel import Funnel
-from curation.recipe import Recipe
+from curation.recipe import Recipe, ReleaseSettings
 from curation.release.card import format_card
 from curation.release.croissant import format_croissant
 from curation.release.distributions import read_distributions
@@ -32,6 +32,7 @@ from curation.release.manifest import (
 )
 from curation.release.plan import (
     NOTHING_PLACED,
+    Placed,
     PlannedShard,
     packing,
     plan_release,
@@ -95,8 +96,8 @@ class WantedShard:
 
     number: int
     fingerprint: str
-    write: Callable[[Target], ReleaseShard]
-    """Makes it if no earlier release has it."""
+    make: Callable[[Target], ReleaseShard]
+    """Brings it there, if an interrupted run did not."""
 
 
 def publish_release(
@@ -126,22 +127,18 @@ def publish_release(
         TableError: The filtered shards' vectors are of different encoders.
     """
     options = options or ReleaseOptions()
+    settings = recipe.release
     releases = list_releases(output)
-    series = recipe.release.name or recipe.name
+    series = settings.name or recipe.name
     previous = last_release(releases, series)
     name = next_name(releases, series, options.name)
     filtered = read_filtered_shards(output, filtered_folder, shards)
     encoder = _only_encoder(filtered)
     taken_down = read_takedowns(output)
-    keeps_places = previous and not options.anew
-    if previous and previous.packing != packing(recipe.release):
-        keeps_places = False
     plan = plan_release(
         filtered,
-        recipe.release,
-        earlier=read_placed(output, previous)
-        if previous and keeps_places
-        else NOTHING_PLACED,
+        settings,
+        earlier=_kept_places(output, previous, settings, anew=options.anew),
         excluded=[mask_taken_down(shard, taken_down) for shard in filtered],
     )
     if not plan.shards:
@@ -151,7 +148,6 @@ def publish_release(
         )
     if previous and _has_all(previous, plan.shards):
         return None
-    reader = FilteredReader(output, filtered_folder)
     used = {shard for planned in plan.shards for shard in planned.rows}
     manifest = Manifest(
         name=name,
@@ -160,25 +156,37 @@ def publish_release(
         previous=previous.name if previous else None,
         created=utc_now(),
         recipe=recipe.model_dump(mode="json", exclude={"machine"}),
-        packing=packing(recipe.release),
+        packing=packing(settings),
         encoder=encoder,
         sources={s.shard: s.source_version for s in filtered if s.shard in used},
         software=software(),
         funnel=asdict(options.funnel) if options.funnel else None,
         taken_down=len(taken_down),
         num_samples=plan.num_samples,
-        num_bytes=0,
         next_number=plan.next_number,
         next_position=plan.next_position,
     )
-    target = Target(output, release_folder(name), recipe.release)
-    wanted = [
-        WantedShard(
-            planned.number, planned.fingerprint, partial(write_shard, reader, planned)
-        )
-        for planned in plan.shards
-    ]
-    return publish_shards(target, manifest, wanted, previous, options)
+    target = Target(output, release_folder(name), settings)
+    reader = FilteredReader(output, filtered_folder)
+    shared = {(s.number, s.fingerprint): s for s in previous.shards} if previous else {}
+    wanted = []
+    for one in plan.shards:
+        make = partial(write_shard, reader, one)
+        if previous and (earlier := shared.get((one.number, one.fingerprint))):
+            make = partial(share_shard, previous, earlier)
+        wanted.append(WantedShard(one.number, one.fingerprint, make))
+    manifest = bring_shards(target, manifest, wanted, options)
+    write_manifest(target, manifest)
+    return manifest
+
+
+def _kept_places(
+    output: Storage, previous: Manifest | None, settings: ReleaseSettings, *, anew: bool
+) -> Placed:
+    """Look up where samples stay: nowhere, if they are packed in another way."""
+    if previous is None or anew or previous.packing != packing(settings):
+        return NOTHING_PLACED
+    return read_placed(output, previous)
 
 
 def next_name(releases: Sequence[Manifest], series: str, name: str | None) -> str:
@@ -202,36 +210,36 @@ def next_name(releases: Sequence[Manifest], series: str, name: str | None) -> st
     return name
 
 
-def publish_shards(
+def share_shard(of: Manifest, shard: ReleaseShard, target: Target) -> ReleaseShard:
+    """Bring a tar of an earlier release into another one without writing it again."""
+    for file in shard.files:
+        target.storage.copy(f"{of.folder}/{file.path}", target.path(file.path))
+    return shard
+
+
+def bring_shards(
     target: Target,
     manifest: Manifest,
     wanted: Sequence[WantedShard],
-    previous: Manifest | None,
     options: ReleaseOptions,
 ) -> Manifest:
-    """Bring all tars there, describe them, and publish them.
+    """Bring all tars there and describe them: all that a release needs but its manifest.
 
     Args:
         target: Where to.
         manifest: Without tars and documents yet.
         wanted: The tars.
-        previous: A release whose tars can be shared.
         options: How many at once, and who is told.
 
     Returns:
-        The manifest as it was published.
+        The manifest, to be written.
+
+    Raises:
+        ReleaseExistsError: Another process published the release meanwhile.
     """
-    known = {(s.number, s.fingerprint): s for s in previous.shards} if previous else {}
-    folder = previous.folder if previous else ""
 
     def bring(one: WantedShard) -> ReleaseShard:
-        shard = find_shard(one.number, one.fingerprint, target)
-        earlier = known.get((one.number, one.fingerprint))
-        if shard is None and earlier is not None:
-            for file in earlier.files:
-                target.storage.copy(f"{folder}/{file.path}", target.path(file.path))
-            shard = earlier
-        return shard or one.write(target)
+        return find_shard(one.number, one.fingerprint, target) or one.make(target)
 
     options.started(len(wanted))
     with ThreadPoolExecutor(options.threads) as threads:
@@ -245,9 +253,7 @@ def publish_shards(
     manifest = replace(manifest, documents=_describe(target, manifest))
     _delete_strays(target, manifest)
     num_bytes = sum(file.num_bytes for file in manifest.files)
-    manifest = replace(manifest, num_bytes=num_bytes)
-    write_manifest(target, manifest)
-    return manifest
+    return replace(manifest, num_bytes=num_bytes)
 
 
 def software() -> dict[str, str]:

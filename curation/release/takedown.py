@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from curation.errors import (
     InputError,
-    NotFoundError,
     ReleaseMismatchError,
     UnknownNameError,
 )
@@ -27,13 +26,15 @@ from curation.release.manifest import (
     list_releases,
     release_folder,
     table_path,
+    write_manifest,
 )
 from curation.release.plan import PlannedShard, plan_shard
 from curation.release.publish import (
     ReleaseOptions,
     WantedShard,
+    bring_shards,
     next_name,
-    publish_shards,
+    share_shard,
     software,
     utc_now,
 )
@@ -46,7 +47,7 @@ from curation.release.takedowns import (
 )
 from curation.reshard import reshard
 from curation.storage.base import Storage
-from curation.tables import FILTERED, read_table, table_about
+from curation.tables import FILTERED, read_about, read_table
 from curation.tar import read_members
 
 _COLUMNS = ["key", "position", "source_shard", "source_key", "sha256"]
@@ -102,8 +103,15 @@ def take_down(
     record = write_takedown(output, named)
     taken_down = read_takedowns(output)
     gone = {n: mask_rows(table, taken_down) for n, table in tables.items()}
-    release = _publish_without(output, recipe, name, previous, tables, gone, options)
+    settings = recipe.release.model_copy(
+        update={**previous.packing, "npy": bool(previous.recipe["release"]["npy"])}
+    )
+    target = Target(output, release_folder(name), settings)
+    manifest = _without(previous, name, gone, taken_down)
+    wanted = _wanted_shards(target, previous, tables, gone)
+    release = bring_shards(target, manifest, wanted, options)
     _prove(output, release, taken_down)
+    write_manifest(target, release)
     keys = [
         key
         for number, mask in gone.items()
@@ -186,56 +194,51 @@ def _only(
     return rows[0]
 
 
-def _publish_without(
-    output: Storage,
-    recipe: Recipe,
-    name: str,
-    previous: Manifest,
-    tables: dict[int, pa.Table],
-    gone: dict[int, np.ndarray],
-    options: ReleaseOptions,
+def _without(
+    previous: Manifest, name: str, gone: dict[int, np.ndarray], taken_down: pa.Table
 ) -> Manifest:
-    settings = recipe.release.model_copy(
-        update={**previous.packing, "npy": bool(previous.recipe["release"]["npy"])}
-    )
-    target = Target(output, release_folder(name), settings)
-    wanted = []
-    for shard in previous.shards:
-        mask = gone[shard.number]
-        if not mask.any():
-            wanted.append(WantedShard(shard.number, shard.fingerprint, _must_be_there))
-        elif not mask.all():
-            path = table_path(previous, shard)
-            rows = table_about(read_table(output, path, FILTERED, []))["rows"]
-            samples = tables[shard.number].filter(pa.array(~mask)).combine_chunks()
-            planned = plan_shard(
-                shard.number, samples.replace_schema_metadata(), rows, settings
-            )
-            write = partial(_write_without, previous, planned, ~mask)
-            wanted.append(WantedShard(shard.number, planned.fingerprint, write))
-    if not wanted:
+    """Give the manifest of the release that follows, without tars yet."""
+    taken = sum(int(mask.sum()) for mask in gone.values())
+    if taken == previous.num_samples:
         raise InputError(
             f"the takedown leaves nothing of {previous.name}; it is recorded, and no "
             "release is made: delete the releases that there are"
         )
-    taken = sum(int(mask.sum()) for mask in gone.values())
-    manifest = replace(
+    return replace(
         previous,
         name=name,
         number=previous.number + 1,
         previous=previous.name,
         created=utc_now(),
         software=software(),
-        taken_down=len(read_takedowns(output)),
+        taken_down=len(taken_down),
         num_samples=previous.num_samples - taken,
         shards=(),
         documents=(),
     )
-    return publish_shards(target, manifest, wanted, previous, options)
 
 
-def _must_be_there(target: Target) -> ReleaseShard:
-    raise NotFoundError(f"{target.folder}: a tar of the release before is gone")
+def _wanted_shards(
+    target: Target,
+    previous: Manifest,
+    tables: dict[int, pa.Table],
+    gone: dict[int, np.ndarray],
+) -> list[WantedShard]:
+    """Choose which tars are shared with the release before, and which written anew."""
+    wanted = []
+    for shard in previous.shards:
+        mask = gone[shard.number]
+        if not mask.any():
+            share = partial(share_shard, previous, shard)
+            wanted.append(WantedShard(shard.number, shard.fingerprint, share))
+        elif not mask.all():
+            rows = read_about(target.storage, table_path(previous, shard))["rows"]
+            samples = tables[shard.number].filter(pa.array(~mask)).combine_chunks()
+            samples = samples.replace_schema_metadata()
+            planned = plan_shard(shard.number, samples, rows, target.settings)
+            write = partial(_write_without, previous, planned, ~mask)
+            wanted.append(WantedShard(shard.number, planned.fingerprint, write))
+    return wanted
 
 
 def _write_without(
@@ -251,7 +254,7 @@ def _write_without(
 
 
 def _prove(output: Storage, release: Manifest, taken_down: pa.Table) -> None:
-    """Make sure, from the files that were published, that nothing taken down is there.
+    """Make sure, from the files themselves, that nothing that was taken down is there.
 
     Raises:
         ReleaseMismatchError: A tar or a table holds it.
@@ -263,6 +266,6 @@ def _prove(output: Storage, release: Manifest, taken_down: pa.Table) -> None:
         if keys != table["key"].to_pylist() or mask_rows(table, taken_down).any():
             raise ReleaseMismatchError(
                 f"{release.folder}/{tar}: it still holds a sample that was taken down; "
-                "delete the release, and report this as a fault of this program",
+                "the release is not published: report this as a fault of this program",
                 path=tar,
             )

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.errors import InputError, UnknownNameError
+from curation.errors import InputError, ReleaseMismatchError, UnknownNameError
 from curation.release.manifest import Manifest, list_releases, read_manifest
 from curation.release.publish import ReleaseOptions
+from curation.release.shard import ReleaseShard
 from curation.release.takedown import take_down
 from curation.storage import LocalStorage
 from curation.tables import EMBEDDING, FILTERED, embedding_matrix, read_table
@@ -90,6 +91,18 @@ def test_the_tar_is_the_one_that_filtered_shards_would_give(
     anew = released(output, RECIPE, "a", "b/c")
     assert anew.shards == done.release.shards
     assert [made.name for made in list_releases(output)] == [first.name, anew.name]
+
+
+def test_a_tar_that_still_holds_the_sample_is_not_published(
+    output: LocalStorage, first: Manifest
+) -> None:
+    def spoil(shard: ReleaseShard) -> None:
+        tar = shard.files[0].path
+        output.write(f"releases/small-0002/{tar}", output.read(f"{first.folder}/{tar}"))
+
+    with pytest.raises(ReleaseMismatchError, match=r"00002\.tar: it still holds"):
+        take_down(output, RECIPE, ["only"], ReleaseOptions(finished=spoil))
+    assert [made.name for made in list_releases(output)] == [first.name]
 
 
 def test_the_same_image_elsewhere_goes_too(output: LocalStorage, first: Manifest) -> None:
