@@ -143,7 +143,8 @@ class ReleaseSettings(Settings):
     place in it. ``preserve`` leaves keys as they are, and refuses any that two samples
     have."""
     shuffle_seed: int | None = Field(default=None, ge=0)
-    """Shuffle samples over all tars, by this seed; ``null`` keeps their order."""
+    """Shuffle samples over all tars, by this seed; ``null`` keeps their order. Every tar
+    then reads from all filtered shards, which takes longer."""
     npy: bool = False
     """Also write ``img_emb_<shard>.npy``, a row per sample."""
     cron: str = "0 6 * * 1"
