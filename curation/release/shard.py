@@ -17,13 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dali_index import format_index
-from curation.errors import InputError, NotFoundError, ReleaseMismatchError, TableError
+from curation.errors import (
+    InputError,
+    NotFoundError,
+    ReleaseMismatchError,
+    StaleError,
+    TableError,
+)
 from curation.index import build_index
 from curation.npy import write_npy
 from curation.recipe import ReleaseSettings
 from curation.release.json_key import MOST_BYTES, with_new_key
 from curation.release.plan import PlannedShard, shard_name
-from curation.release.sources import FilteredReader
+from curation.release.sources import FilteredReader, rows_fingerprint
 from curation.reshard import END_OF_ARCHIVE
 from curation.storage.base import ByteRange, Part, Storage, near_ranges, run_ahead, slices
 from curation.tables import EMBEDDING, FILTERED, embedding_matrix, read_about, write_table
@@ -209,8 +215,15 @@ def _table(filtered: FilteredReader, planned: PlannedShard) -> pa.Table:
     tables, places = [], []
     for shard in _sources(planned):
         here = np.flatnonzero(pc.equal(owners, shard).to_numpy(zero_copy_only=False))
-        rows = samples["row"].take(pa.array(here))
-        tables.append(filtered.table(shard).take(rows))
+        mine = samples.take(pa.array(here))
+        table = filtered.table(shard)
+        rows = table.take(mine["row"]) if _is_as_planned(table, mine) else None
+        if rows is None or rows_fingerprint(table) != planned.rows[shard]:
+            raise StaleError(
+                f"{filtered.storage.url}/{filtered.tar(shard)}: the filtered shard was "
+                "made again while it is released; make the release again"
+            )
+        tables.append(rows)
         places.append(here)
     order = np.argsort(np.concatenate(places), kind="stable")
     found = pa.concat_tables(tables, promote_options="default").take(pa.array(order))
@@ -224,6 +237,15 @@ def _table(filtered: FilteredReader, planned: PlannedShard) -> pa.Table:
     }
     rest = {name: column for name, column in columns.items() if name not in first}
     return pa.table(first | rest).combine_chunks()
+
+
+def _is_as_planned(table: pa.Table, samples: pa.Table) -> bool:
+    """Tell whether the rows of a filtered shard are of the samples that were planned."""
+    if pc.max(samples["row"]).as_py() >= len(table):
+        return False
+    keys = table["key"].take(samples["row"])
+    same: bool = keys.combine_chunks().equals(samples["source_key"].combine_chunks())
+    return same
 
 
 def _vectors(table: pa.Table, where: str) -> np.ndarray:

@@ -71,12 +71,18 @@ def read_filtered_shards(
             _array(table["key"]),
             _range_bytes(_array(table["source_ranges"])),
             _array(table["sha256"]),
-            rows=about.get("rows", about["fingerprint"]),
+            rows=rows_fingerprint(table),
             source_version=about.get("source", "unknown"),
             encoder=about.get("encoder"),
         )
 
     return list(run_ahead((partial(read, shard) for shard in shards), READS_AHEAD))
+
+
+def rows_fingerprint(table: pa.Table) -> str:
+    """Give the fingerprint of what the rows of a filtered shard's table hold."""
+    about = table_about(table)
+    return str(about.get("rows", about["fingerprint"]))
 
 
 class FilteredReader:

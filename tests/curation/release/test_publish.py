@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,27 @@ def test_a_table_of_another_tar_is_refused(output: MemoryStorage) -> None:
     output.write(f"{FOLDER}/a.tar", output.read(f"{FOLDER}/b/c.tar"))
     with pytest.raises(StaleError, match="other samples"):
         release(output, small_recipe(), "a")
+    assert list_releases(output) == []
+
+
+@pytest.mark.parametrize(
+    ("kept", "rows"),
+    [
+        (lambda key: key != "000000000", "rows"),
+        (lambda key: key == "000000000", "rows"),
+        (lambda _: True, "other scores"),
+    ],
+)
+def test_a_filtered_shard_that_is_made_again_meanwhile_is_refused(
+    output: MemoryStorage, kept: Callable[[str], bool], rows: str
+) -> None:
+    def change(_: object) -> None:
+        write_filtered(output, "a", numbered(6), kept=kept, rows=rows)
+
+    with pytest.raises(StaleError, match=r"a\.tar: the filtered shard was made again"):
+        publish_release(
+            output, small_recipe(), FOLDER, ["a"], ReleaseOptions(started=change)
+        )
     assert list_releases(output) == []
 
 
