@@ -27,11 +27,15 @@ _HOMES = {
     "make_filter": "curation.filters",
     "make_image_loader": "curation.image_loaders",
     "open_storage": "curation.storage",
+    "plan_release": "curation.release",
+    "publish_release": "curation.release",
     "parse_index": "curation.dali_index",
     "read_members": "curation.tar",
     "read_samples": "curation.samples",
     "score_embeddings": "curation.scoring",
     "select_samples": "curation.selection",
+    "take_down": "curation.release",
+    "verify_release": "curation.verify",
     "verify_shards": "curation.verify",
 }
 

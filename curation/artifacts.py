@@ -101,3 +101,9 @@ class Artifacts:
     def filtered_table(self, shard: str) -> str:
         """One row per kept sample: where it is from and all that is known of it."""
         return f"{self.filtered_folder}/{shard}.parquet"
+
+
+RELEASES = "releases"
+"""The folder of all releases of all recipes of an output."""
+TAKEDOWNS = "takedowns"
+"""The folder of what may be in no release again."""

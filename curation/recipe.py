@@ -131,6 +131,29 @@ class FilteredSettings(Settings):
     """The vectors: two bytes a number."""
 
 
+class ReleaseSettings(Settings):
+    """How the kept samples of all shards are packed into a release."""
+
+    name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    """What releases are called: ``<name>-0001``, ``<name>-0002`` …; by default the
+    recipe's name."""
+    samples_per_shard: int = Field(default=10_000, gt=0, le=1_000_000)
+    """Samples of a tar; the last one may have fewer."""
+    bytes_per_shard: int | None = Field(default=None, gt=0)
+    """Size from which on a tar takes no further sample, however few it has."""
+    keys: Literal["renumber", "preserve"] = "renumber"
+    """``renumber`` gives keys such as ``000420031``: five digits of the tar, then the
+    place in it. ``preserve`` leaves keys as they are, and refuses any that two samples
+    have."""
+    shuffle_seed: int | None = Field(default=None, ge=0)
+    """Shuffle samples over all tars, by this seed; ``null`` keeps their order. Every tar
+    then reads from all filtered shards, which takes longer."""
+    npy: bool = False
+    """Also write ``img_emb_<shard>.npy``, a row per sample."""
+    cron: str = "0 6 * * 1"
+    """When the schedule ``weekly_release`` makes a release, if it is on."""
+
+
 class CheckSettings(Settings):
     """From where on asset checks warn, or refuse. Nothing here changes what is made."""
 
@@ -189,6 +212,7 @@ class Recipe(Settings):
     filter: str = "true"
     """Which samples are kept: an expression over columns, see the README."""
     filtered: FilteredSettings = FilteredSettings()
+    release: ReleaseSettings = ReleaseSettings()
     checks: CheckSettings = CheckSettings()
     machine: MachineSettings = MachineSettings()
     nightly_cron: str = "0 2 * * *"

@@ -151,6 +151,23 @@ SELECTION = TableKind(
 FILTERED = TableKind("filtered", 1, (_required("key", pa.string()),), open_columns=True)
 """One row per kept sample, in the order of the filtered shard."""
 
+TAKEN_DOWN = TableKind(
+    "taken_down",
+    1,
+    (
+        _required("source_shard", pa.string()),
+        _required("source_key", pa.string()),
+        pa.field("sha256", pa.string()),
+        _required("release", pa.string()),
+        _required("release_key", pa.string()),
+    ),
+)
+"""One row per sample that no release may hold again.
+
+``source_shard`` and ``source_key`` are its place in the raw shards, ``sha256`` is of its
+image; ``release`` is the one that it was found in, under ``release_key``.
+"""
+
 CENTROIDS = TableKind("centroids", 1, (_required("bin", pa.int32()),), open_columns=True)
 """One row per cell of the space of vectors: ``centroid`` (float32, unit length, little-
 endian) and the ``bin`` of cells that it is compared in (``curation/dedup/centroids.py``).

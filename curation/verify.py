@@ -1,15 +1,28 @@
-"""Checking filtered shards: do a tar, its .idx and its table tell the same?
+"""Checking shards and releases: do a tar, its .idx and its table tell the same?
 
 Every tar is read anew, header by header; nothing that was written beside it is believed.
+Of a release every file is hashed, and compared with what the manifest promises.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from curation.dali_index import format_index
-from curation.errors import InputError, NotFoundError, ShardError, TableError
+from curation.errors import (
+    CurationError,
+    InputError,
+    NotFoundError,
+    ShardError,
+    TableError,
+)
 from curation.index import ShardIndex, build_index
+from curation.npy import parse_npy
+from curation.release.manifest import MANIFEST, Manifest, read_manifest
+from curation.release.shard import ReleaseFile, hash_file, vectors_name
 from curation.storage.base import Storage
-from curation.tables import FILTERED, read_table
+from curation.tables import EMBEDDING, FILTERED, embedding_matrix, read_table
 from curation.tar import read_members
 
 
@@ -55,6 +68,44 @@ def verify_shards(storage: Storage, folder: str = "") -> Verification:
     return Verification(len(tars), num_samples, num_bytes, tuple(differences))
 
 
+def verify_release(storage: Storage, folder: str = "") -> Verification:
+    """Check every file of a release against its manifest, and against each other.
+
+    Args:
+        storage: Where the release is.
+        folder: Which of its folders holds ``manifest.json``.
+
+    Raises:
+        NotFoundError: There is no manifest: it is no release.
+        ReleaseMismatchError: The manifest can't be read.
+    """
+    manifest = read_manifest(storage, folder)
+    prefix = f"{folder}/" if folder else ""
+    differences = _strays(storage, folder, manifest)
+    num_samples = 0
+    for shard in manifest.shards:
+        found = _changed_files(storage, prefix, shard.files)
+        changed = {difference.path for difference in found}
+        tar = prefix + shard.files[0].path
+        if tar not in changed:
+            num, others = _verify(storage, tar)
+            found += [other for other in others if other.path not in changed]
+            found += _vector_differences(storage, tar.removesuffix(".tar"), changed)
+            num_samples += num
+            if num != shard.num_samples:
+                text = f"it has {num} samples, the manifest promises {shard.num_samples}"
+                found.append(Difference(tar, text))
+        differences += found
+    differences += _changed_files(storage, prefix, manifest.documents)
+    num_bytes = sum(file.num_bytes for file in manifest.files)
+    return Verification(len(manifest.shards), num_samples, num_bytes, tuple(differences))
+
+
+def is_release(storage: Storage, folder: str = "") -> bool:
+    """Tell whether a folder holds a release."""
+    return storage.exists(f"{folder}/{MANIFEST}" if folder else MANIFEST)
+
+
 def verify_shard(storage: Storage, tar: str) -> list[Difference]:
     """Check one tar against its ``.idx`` and its table.
 
@@ -66,6 +117,55 @@ def verify_shard(storage: Storage, tar: str) -> list[Difference]:
         NotFoundError: There is no such tar.
     """
     return _verify(storage, tar)[1]
+
+
+def _strays(storage: Storage, folder: str, manifest: Manifest) -> list[Difference]:
+    prefix = f"{folder}/" if folder else ""
+    known = {prefix + file.path for file in manifest.files} | {prefix + MANIFEST}
+    found = [file.path for file in storage.list_files(folder) if file.path not in known]
+    return [Difference(path, "the manifest does not know it") for path in found]
+
+
+def _changed_files(
+    storage: Storage, prefix: str, files: Sequence[ReleaseFile]
+) -> list[Difference]:
+    """Compare sizes and hashes with what the manifest promises."""
+    differences = []
+    for file in files:
+        path = prefix + file.path
+        try:
+            found = hash_file(storage, path, file.path)
+        except NotFoundError:
+            differences.append(Difference(path, "it is missing"))
+            continue
+        if found != file:
+            text = (
+                f"it has {found.num_bytes} bytes with sha256 {found.sha256}, the manifest "
+                f"promises {file.num_bytes} with {file.sha256}"
+            )
+            differences.append(Difference(path, text))
+    return differences
+
+
+def _vector_differences(storage: Storage, stem: str, changed: set[str]) -> list[Difference]:
+    """Compare the file of vectors with the table, row by row."""
+    folder, slash, name = stem.rpartition("/")
+    path, table = f"{folder}{slash}{vectors_name(name)}", f"{stem}.parquet"
+    if changed & {path, table} or not storage.exists(path):
+        return []
+    try:
+        found = parse_npy(storage.read(path), path)
+        column = read_table(storage, table, FILTERED, [EMBEDDING])[EMBEDDING]
+    except CurationError as error:
+        return [Difference(path, str(error))]
+    vectors, valid = embedding_matrix(column)
+    if found.shape != vectors.shape:
+        text = f"it is {found.shape}, the table has {vectors.shape}"
+        return [Difference(path, text)]
+    wrong = np.flatnonzero(valid & (found != vectors).any(axis=1))
+    if len(wrong):
+        return [Difference(path, f"row {wrong[0]} is not the vector of the table")]
+    return []
 
 
 def _verify(storage: Storage, tar: str) -> tuple[int, list[Difference]]:

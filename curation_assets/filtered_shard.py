@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from curation.dali_index import format_index
 from curation.errors import TableError
+from curation.fingerprint import fingerprint
 from curation.index import ShardIndex, read_catalog
 from curation.reshard import describe_kept, reshard
 from curation.storage import Storage
@@ -20,7 +21,7 @@ from curation.tables import (
     read_table,
     write_table,
 )
-from curation_assets.lineage import Lineage
+from curation_assets.lineage import Lineage, raw_version
 from curation_assets.metadata import picture_sheets
 from curation_assets.partitions import tar_path
 from curation_assets.shard_asset import (
@@ -66,6 +67,7 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
             output.write(idx, format_index(filtered))
             table = describe_kept(raw, kept, _known(output, lineage, shard), shard=shard)
             encoder = read_about(output, artifacts.embeddings(shard)).get("encoder")
+            scored = read_about(output, artifacts.scores(shard))["fingerprint"]
             write_table(
                 output,
                 about_path,
@@ -75,6 +77,9 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 encoder=encoder,
                 recipe=lineage.recipe.name,
                 filter=lineage.recipe.filter,
+                source=raw_version(raw.file),
+                # of what a row holds, whichever rows are kept: tells a release what changed
+                rows=fingerprint(scored, lineage.settings("filtered_shard")),
             )
             return describe(shard)
 

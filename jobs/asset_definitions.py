@@ -20,6 +20,7 @@ from curation_assets.filter_cuts import filter_cuts_asset
 from curation_assets.filtered_shard import filtered_shard_asset
 from curation_assets.lineage import Lineage
 from curation_assets.raw_shard import raw_shard_asset
+from curation_assets.release import release_asset
 from curation_assets.scores import scores_asset
 from curation_assets.selection import selection_asset
 from curation_assets.shard_index import shard_index_asset
@@ -44,7 +45,7 @@ ASSETS = {
     "selection": selection_asset,
     "filtered_shard": filtered_shard_asset,
 }
-"""What defines each asset for a recipe."""
+"""What defines each asset for a recipe, but for ``release``, which is made when asked."""
 
 
 def asset_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
@@ -64,6 +65,7 @@ def asset_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
         # backfill policies and pools are beta in Dagster 1.13; the design rests on them
         warnings.simplefilter("ignore", dg.BetaWarning)
         assets = [ASSETS[name](lineage) for name in lineage.assets]
+    assets.append(release_asset(lineage))
     return dg.Definitions(
         assets=assets,
         asset_checks=define_checks(lineage),

@@ -164,7 +164,7 @@ def _execute(
         if not check.passed:
             result.warned[check.check_name] = check.description or ""
     if not done.success and len(watcher.failed) == before:
-        raise _cause(done)
+        raise run_error(done)
 
 
 class _Watcher(Progress):
@@ -185,7 +185,7 @@ class _Watcher(Progress):
         self._progress.fail(shard, reason)
 
 
-def _cause(done: dg.ExecuteInProcessResult) -> CurationError:
+def run_error(done: dg.ExecuteInProcessResult) -> CurationError:
     """Give the error that ended a run, of its own class if it is one of this package."""
     failures = [
         event.step_failure_data for event in done.all_events if event.is_step_failure

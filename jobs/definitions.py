@@ -14,6 +14,7 @@ from curation.recipe import Recipe, load_recipe
 from jobs.asset_definitions import asset_definitions
 from jobs.new_shards import new_shards_sensor
 from jobs.nightly import nightly_curation
+from jobs.weekly import weekly_release
 
 RECIPE_VARIABLE = "CURATION_RECIPE"
 DEFAULT_RECIPE = "recipe.yaml"
@@ -31,7 +32,8 @@ def build_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
         InputError: The parts of the recipe don't fit each other.
     """
     automation = dg.Definitions(
-        sensors=[new_shards_sensor(recipe)], schedules=[nightly_curation(recipe)]
+        sensors=[new_shards_sensor(recipe)],
+        schedules=[nightly_curation(recipe), weekly_release(recipe)],
     )
     return dg.Definitions.merge(asset_definitions(recipe, **overrides), automation)
 

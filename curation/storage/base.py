@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar, cast
 
@@ -126,6 +125,13 @@ class Storage(ABC):
             if check:
                 check()
 
+    def copy(self, source: str, path: str) -> None:
+        """Copy a file inside this storage, in place of one that is there.
+
+        A storage whose files are never changed in place may let both share their bytes.
+        """
+        self.write_parts(path, [ByteRange(self, source, 0, self.stat(source).size)])
+
     def exists(self, path: str) -> bool:
         """Tell whether a file is there."""
         try:
@@ -151,8 +157,9 @@ def once_per_process(owner: object, name: str, make: Callable[[], T]) -> T:
 def part_blocks(parts: Iterable[Part]) -> Iterator[Buffer]:
     """Read parts in order, in blocks of at most 8 MiB unless literal bytes are longer.
 
-    Ranges that lie near each other in one file are read at once, and some blocks are read
-    ahead: one more request to S3 takes as long as a few hundred kilobytes.
+    Ranges that lie near each other in one file are read at once, also where literal bytes
+    come between, and some blocks are read ahead: one more request to S3 takes as long as a
+    few hundred kilobytes.
 
     Raises:
         InputError: A range reaches past the end of its file.
@@ -218,21 +225,33 @@ def slices(group: list[ByteRange], data: bytes) -> list[memoryview]:
     return [view[part.start - first : part.stop - first] for part in group]
 
 
-def _groups(parts: Iterable[Part]) -> Iterator[list[bytes] | list[ByteRange]]:
-    for is_literal, run in groupby(parts, lambda part: isinstance(part, bytes)):
-        if is_literal:
-            yield list(cast(Iterator[bytes], run))
-        else:
-            ranges = cast(Iterator[ByteRange], run)
-            yield from near_ranges(ranges, block=COPY_BLOCK, gap=COPY_GAP)
+def _groups(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Part parts into runs, each with ranges that are read at once and bytes between."""
+    group: list[Part] = []
+    ranges: list[ByteRange] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            group.append(part)
+            continue
+        whole = 0 < part_size(part) <= COPY_BLOCK
+        for piece in [part] if whole else _pieces(part, COPY_BLOCK):
+            if ranges and not _is_near(piece, ranges, COPY_BLOCK, COPY_GAP):
+                yield group
+                group, ranges = [], []
+            group.append(piece)
+            ranges.append(piece)
+    if group:
+        yield group
 
 
-def _read_group(group: list[bytes] | list[ByteRange]) -> Sequence[Buffer]:
-    first, last = group[0], group[-1]
-    if isinstance(first, bytes) or isinstance(last, bytes):
+def _read_group(group: list[Part]) -> Sequence[Buffer]:
+    ranges = [part for part in group if isinstance(part, ByteRange)]
+    if not ranges:
         return cast(list[bytes], group)
+    first, last = ranges[0], ranges[-1]
     data = first.storage.read(first.path, first.start, last.stop)
-    return slices(cast(list[ByteRange], group), data)
+    found = iter(slices(ranges, data))
+    return [part if isinstance(part, bytes) else next(found) for part in group]
 
 
 def part_size(part: Part) -> int:

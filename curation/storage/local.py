@@ -30,6 +30,9 @@ _SETTING_ERRORS = {
 }  # fmt: skip
 """Errors that come again until someone changes a path or a permission."""
 
+_NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS}
+"""Errors of file systems that can't give a file one more name."""
+
 WRITE_BLOCK = 256 << 10  # bytes; what fits the processor's cache is written fastest
 SHORT_GAP = 16 << 10  # bytes read along with their neighbours rather than skipped
 MOST_OPEN = 64  # files that ranges are copied from
@@ -90,6 +93,26 @@ class LocalStorage(Storage):
         with _translated(place := self._place(path)):
             place.unlink(missing_ok=True)
 
+    def copy(self, source: str, path: str) -> None:
+        """Make a hard link, or a copy where the file system has none.
+
+        Every write here replaces a file by another one, so neither changes the other.
+        """
+        place = self._place(path)
+        unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
+        with _translated(self._place(source)), _translated(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(self._place(source), unfinished)
+                unfinished.replace(place)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                super().copy(source, path)
+            finally:
+                # renaming a file to a name that is a link to it already leaves both
+                unfinished.unlink(missing_ok=True)
+
     def local_path(self, path: str) -> Path:
         return self._place(path)
 
@@ -106,11 +129,18 @@ class LocalStorage(Storage):
         with self.open_writer(path) as file, _OpenSources() as sources:
             if size and hasattr(os, "posix_fallocate"):  # macOS has none
                 os.posix_fallocate(file.fileno(), 0, size)
+            if _all_remote(parts):
+                file.writelines(part_blocks(parts))
+                parts = []
+            known: tuple[Storage, str] | None = None
+            place: Path | None = None
             for origin, run in groupby(parts, _origin):
-                place = origin and origin[0].local_path(origin[1])
                 if origin is None:
                     file.writelines(cast(Iterator[bytes], run))
-                elif place is None:
+                    continue
+                if origin != known:
+                    known, place = origin, origin[0].local_path(origin[1])
+                if place is None:
                     file.writelines(part_blocks(run))
                 else:
                     ranges = cast(Iterator[ByteRange], run)
@@ -150,6 +180,12 @@ class _OpenSources:
 
 def _origin(part: Part) -> tuple[Storage, str] | None:
     return None if isinstance(part, bytes) else (part.storage, part.path)
+
+
+def _all_remote(parts: Iterable[Part]) -> bool:
+    """Tell whether no part is a range of a local file."""
+    of = {id(part.storage): part for part in parts if isinstance(part, ByteRange)}
+    return all(part.storage.local_path(part.path) is None for part in of.values())
 
 
 def _copy_ranges(ranges: Iterable[ByteRange], source: int, target: BinaryIO) -> None:

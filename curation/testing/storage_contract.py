@@ -50,6 +50,24 @@ class StorageContract(ABC):
         storage.write("x/y/z.bin", memoryview(b"replaced"))
         assert self.get(storage, "x/y/z.bin") == b"replaced"
 
+    @pytest.mark.parametrize("size", [0, 5, 12 << 20])
+    def test_a_copy_is_a_file_of_its_own(self, storage: Storage, size: int) -> None:
+        data = b"x" * size
+        self.put(storage, "a/from", data)
+        storage.write("to", b"is replaced")
+        storage.copy("a/from", "to")
+        storage.copy("a/from", "to")
+        assert self.get(storage, "to") == data
+        storage.write("a/from", b"other")
+        assert self.get(storage, "to") == data
+        storage.delete("a/from")
+        assert [file.path for file in storage.list_files()] == ["to"]
+
+    def test_a_copy_of_nothing_is_an_error(self, storage: Storage) -> None:
+        with pytest.raises(NotFoundError):
+            storage.copy("nothing", "to")
+        assert self.get(storage, "to") is None
+
     def test_an_empty_file_is_a_file(self, storage: Storage) -> None:
         storage.write("empty", b"")
         assert self.get(storage, "empty") == b""

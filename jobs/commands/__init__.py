@@ -15,9 +15,11 @@ from jobs.commands.import_urls import import_listed_urls
 from jobs.commands.index import index
 from jobs.commands.keys import keys
 from jobs.commands.preview import preview
+from jobs.commands.release import release
 from jobs.commands.report import report
 from jobs.commands.run import run
 from jobs.commands.status import status
+from jobs.commands.takedown import takedown
 from jobs.commands.train_probe import train_probe
 from jobs.commands.ui import ui
 from jobs.commands.verify import verify
@@ -32,6 +34,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "report": report,
     "keys": keys,
     "calibrate": calibrate,
+    "release": release,
+    "takedown": takedown,
     "verify": verify,
     "index": index,
     "doctor": doctor,

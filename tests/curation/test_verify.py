@@ -1,14 +1,26 @@
 """Verification finds every kind of difference."""
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from curation.errors import InputError
+from curation.errors import InputError, NotFoundError
+from curation.release.manifest import read_manifest
+from curation.release.shard import hash_file
 from curation.storage import LocalStorage, MemoryStorage
 from curation.tables import FILTERED, read_table, write_table
-from curation.verify import verify_shards
+from curation.verify import is_release, verify_release, verify_shards
 from tests.conftest import Curated
+from tests.curation.release.world import (
+    numbered,
+    released,
+    small_recipe,
+    write_filtered,
+)
 
 TAR, IDX, TABLE = (f"small/00000.{suffix}" for suffix in ("tar", "idx", "parquet"))
 
@@ -67,3 +79,86 @@ def test_every_difference_is_named_with_its_file(
 def test_no_tars_are_no_success() -> None:
     with pytest.raises(InputError, match=r"no \.tar file"):
         verify_shards(MemoryStorage("empty"), "nowhere")
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> LocalStorage:
+    output = LocalStorage(tmp_path)
+    write_filtered(output, "a", numbered(6))
+    made = released(output, small_recipe(npy=True), "a")
+    return LocalStorage(output.root / made.folder)
+
+
+def test_a_release_is_right_as_it_was_published(published: LocalStorage) -> None:
+    done = verify_release(published)
+    assert (done.num_shards, done.num_samples, done.differences) == (2, 6, ())
+    assert done.num_bytes == sum(
+        file.size for file in published.list_files() if file.path != "manifest.json"
+    )
+
+
+def flip(path: str) -> Callable[[LocalStorage], None]:
+    def harm(storage: LocalStorage) -> None:
+        data = bytearray(storage.read(path))
+        data[len(data) // 2] ^= 1
+        storage.write(path, bytes(data))
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    ("harm", "path", "found"),
+    [
+        (flip("00000.tar"), "00000.tar", "sha256"),
+        (flip("00001.idx"), "00001.idx", "sha256"),
+        (flip("00001.parquet"), "00001.parquet", "sha256"),
+        (flip("img_emb_00000.npy"), "img_emb_00000.npy", "sha256"),
+        (flip("README.md"), "README.md", "sha256"),
+        (lambda s: s.delete("00000.tar"), "00000.tar", "missing"),
+        (lambda s: s.delete("croissant.json"), "croissant.json", "missing"),
+        (lambda s: s.write("00002.tar", b""), "00002.tar", "does not know"),
+    ],
+)
+def test_a_changed_file_of_a_release_is_named(
+    published: LocalStorage, harm: Callable[[LocalStorage], None], path: str, found: str
+) -> None:
+    harm(published)
+    (difference,) = verify_release(published).differences
+    assert difference.path == path
+    assert found in difference.found
+
+
+def forge(storage: LocalStorage, name: str, data: bytes) -> None:
+    """Replace a file, and what the manifest says of it."""
+    storage.write(name, data)
+    made = read_manifest(storage)
+    forged = hash_file(storage, name, name)
+    shards = tuple(
+        replace(shard, files=tuple(forged if f.path == name else f for f in shard.files))
+        for shard in made.shards
+    )
+    storage.write("manifest.json", replace(made, shards=shards).as_bytes())
+
+
+def test_files_that_disagree_are_found_although_their_hashes_are_right(
+    published: LocalStorage,
+) -> None:
+    vectors = np.load(io.BytesIO(published.read("img_emb_00000.npy")))
+    vectors[2, 0] += 1
+    buffer = io.BytesIO()
+    np.save(buffer, vectors)
+    forge(published, "img_emb_00000.npy", buffer.getvalue())
+    forge(published, "00001.tar", published.read("00000.tar"))
+    found = {d.path: d.found for d in verify_release(published).differences}
+    assert found["img_emb_00000.npy"] == "row 2 is not the vector of the table"
+    assert found["00001.tar"] == "it has 4 samples, the manifest promises 2"
+    assert "not the index" in found["00001.idx"]
+    assert found["00001.parquet"] == "it has 2 rows, its tar 4 samples"
+
+
+def test_a_folder_without_manifest_is_no_release(published: LocalStorage) -> None:
+    assert is_release(published)
+    published.delete("manifest.json")
+    assert not is_release(published)
+    with pytest.raises(NotFoundError):
+        verify_release(published)

@@ -52,6 +52,14 @@ def test_near_ranges_of_one_file_are_read_at_once() -> None:
     assert vars(storage)["num_reads"] == 1
 
 
+def test_bytes_between_near_ranges_cost_no_read_of_their_own() -> None:
+    storage, (first, second) = ranges((0, 100), (200, 300))
+    parts: list[Part] = [b"a", first, b"b", b"c", second, b"d"]
+    expected = b"a" + DATA[:100] + b"bc" + DATA[200:300] + b"d"
+    assert b"".join(part_blocks(parts)) == expected
+    assert vars(storage)["num_reads"] == 1
+
+
 def test_ranges_that_lie_far_apart_or_backwards_are_read_alone() -> None:
     storage, parts = ranges((500, 600), (0, 100))
     storage.write("from", DATA + bytes(COPY_GAP) + DATA)

@@ -1,5 +1,7 @@
 """Local folders do what every storage does, and say what stands in the way."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,24 @@ def test_a_file_of_thousands_of_others_has_few_of_them_open(tmp_path: Path) -> N
     storage.write_parts("all", [*parts, *parts[:10]], count_open)
     assert storage.read("all").decode() == "".join(names + names[:10])
     assert found[1] - found[0] <= MOST_OPEN + 1
+
+
+def test_a_copy_shares_its_bytes(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.write("from", b"data")
+    storage.copy("from", "to")
+    assert (tmp_path / "from").stat().st_ino == (tmp_path / "to").stat().st_ino
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["from", "to"]
+
+
+def test_without_hard_links_a_copy_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here", "from")
+
+    monkeypatch.setattr(os, "link", refuse)
+    storage = LocalStorage(tmp_path)
+    storage.write("from", b"data")
+    storage.copy("from", "to")
+    assert storage.read("to") == b"data"

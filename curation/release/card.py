@@ -1,0 +1,167 @@
+"""The data card of a release: what is in it, for people, as Markdown.
+
+What only people know (licences, personal data, whom to ask) is left to be filled in a
+copy: a release itself is never changed.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from curation.release.distributions import QUANTILES, Distributions
+from curation.release.manifest import Manifest
+
+TO_FILL_IN = "_to be filled in_"
+MOST_SOURCES = 20  # named one by one
+
+
+def format_card(manifest: Manifest, found: Distributions) -> str:
+    """Write the card.
+
+    Args:
+        manifest: Of the release, with its tars.
+        found: Of its samples.
+
+    Returns:
+        Markdown with a header as model hubs read it.
+    """
+    sections = [
+        _head(manifest),
+        _what(manifest),
+        _origin(manifest),
+        _funnel(manifest),
+        _distributions(found),
+        _limits(manifest),
+        _by_people(),
+    ]
+    return "\n".join(sections)
+
+
+def _head(manifest: Manifest) -> str:
+    return f"""---
+pretty_name: {manifest.name}
+license: other
+task_categories: [text-to-image, image-to-text]
+tags: [webdataset]
+configs:
+- config_name: default
+  data_files: "*.tar"
+---
+
+# {manifest.name}
+"""
+
+
+def _what(manifest: Manifest) -> str:
+    previous = manifest.previous or "none: it is the first of its series"
+    rows = [
+        ("samples", f"{manifest.num_samples:,}"),
+        ("tars", f"{len(manifest.shards):,}"),
+        ("created", manifest.created),
+        ("continues", previous),
+        ("keys", str(manifest.packing["keys"])),
+    ]
+    return f"""Images with captions in WebDataset tars. Beside each tar are its `.idx` for
+DALI and a Parquet table with a row per sample, in the order of the tar: key, place in the
+raw shards (`source_shard`, `source_key`, `source_ranges`), image facts, scores, caption.
+`manifest.json` has the size and the sha256 of every file; `curate verify` checks them.
+
+{_table(("", ""), rows)}
+"""
+
+
+def _origin(manifest: Manifest) -> str:
+    recipe, sources = manifest.recipe, sorted(manifest.sources)
+    listed = "".join(f"\n- `{shard}`" for shard in sources[:MOST_SOURCES])
+    if len(sources) > MOST_SOURCES:
+        listed += f"\n- … {len(sources) - MOST_SOURCES:,} more, all in `manifest.json`"
+    return f"""## From where
+
+{len(sources):,} raw shards under `{recipe["source"]}`:
+{listed}
+
+Embedded by:
+
+```json
+{json.dumps(manifest.encoder, indent=1, ensure_ascii=False)}
+```
+"""
+
+
+def _funnel(manifest: Manifest) -> str:
+    recipe = manifest.recipe
+    text = f"""## How samples were selected
+
+Kept if
+
+```
+{recipe["filter"]}
+```
+
+Copies: `{json.dumps(recipe["duplicates"])}`.
+"""
+    if manifest.funnel is None:
+        return text
+    rows = [("samples in", f"{manifest.funnel['samples']:,}")]
+    rows += [
+        (f"dropped: {_cell(reason)}", f"{count:,}")
+        for reason, count in manifest.funnel["reasons"].items()
+    ]
+    rows += [("kept", f"{manifest.funnel['kept']:,}")]
+    rows += [("released", f"{manifest.num_samples:,}")]
+    return (
+        f"{text}\n{_table(('', 'samples'), rows)}\n\nA sample may have several reasons.\n"
+    )
+
+
+def _distributions(found: Distributions) -> str:
+    heads = [f"{q:.0%}" if 0 < q < 1 else ("least", "most")[int(q)] for q in QUANTILES]
+    rows = [
+        (f"`{name}`", *(f"{value:.4g}" for value in values))
+        for name, values in found.quantiles.items()
+    ]
+    formats = [(f"`{name}`", f"{count:,}") for name, count in found.formats.items()]
+    return f"""## Distributions
+
+{_table(("column", *heads), rows)}
+
+{_table(("format", "samples"), formats)}
+"""
+
+
+def _limits(manifest: Manifest) -> str:
+    return f"""## Known limits
+
+- Scores are opinions of models that err. A threshold keeps some bad samples and drops some
+  good ones.
+- Copies are found only as far as the settings above say.
+- Captions are those of the source. Nobody checked that they are true, or free of personal
+  data.
+- {manifest.taken_down:,} samples were taken down at someone's wish, and are in no later
+  release. Earlier releases still have them: delete those.
+"""
+
+
+_ASKED = (
+    "licence of the images",
+    "licence of the captions",
+    "licence of this collection",
+    "personal data",
+    "intended use",
+    "use that is not intended",
+    "whom to ask",
+    "how to have a sample taken down",
+)
+
+
+def _by_people() -> str:
+    table = _table(("", ""), [(asked, TO_FILL_IN) for asked in _ASKED])
+    return f"## Licence and use\n\n{table}\n"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,161 @@
+"""What a release says of itself: ``manifest.json``, the file that makes it one.
+
+Belongs here: reading and writing it, and finding the releases of an output. It is written
+last, so a folder without one is no release, but what an interrupted run left.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from curation.artifacts import RELEASES
+from curation.errors import ReleaseMismatchError
+from curation.release.plan import PLACES, Placed
+from curation.release.shard import ReleaseFile, ReleaseShard, Target
+from curation.storage.base import Storage
+from curation.tables import FILTERED, read_table
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Raised when the meaning of an entry changes."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that is in a release, and what it was made of."""
+
+    name: str
+    series: str
+    """What the releases that continue each other have in common."""
+    number: int
+    """Of the release in its series, from 1."""
+    previous: str | None
+    """The release that this one continues, with which it shares tars."""
+    created: str
+    """ISO 8601, UTC."""
+    recipe: Mapping[str, Any]
+    """All settings that decide about the data."""
+    packing: Mapping[str, Any]
+    """The settings under which samples kept their places."""
+    encoder: Any
+    """The model of the embeddings, with its weights' hash and its preprocessing."""
+    sources: Mapping[str, str]
+    """For each raw shard that has samples in it, the raw shard's data version."""
+    software: Mapping[str, str]
+    """Versions of what it was made with."""
+    funnel: Mapping[str, Any] | None
+    """How many samples went in, were dropped for which reason, and came out."""
+    taken_down: int
+    """Samples that no release may hold, known when this one was made."""
+    num_samples: int
+    next_number: int
+    """The tar that was filled last, and"""
+    next_position: int
+    """the first place of it that no sample ever had."""
+    num_bytes: int = 0
+    """Of all files but this one."""
+    shards: tuple[ReleaseShard, ...] = ()
+    documents: tuple[ReleaseFile, ...] = ()
+    """Files that belong to no tar."""
+
+    @property
+    def files(self) -> list[ReleaseFile]:
+        """All files but the manifest itself."""
+        return [f for shard in self.shards for f in shard.files] + list(self.documents)
+
+    @property
+    def folder(self) -> str:
+        """Where it lies under the output root."""
+        return release_folder(self.name)
+
+    def as_bytes(self) -> bytes:
+        """Write it as JSON."""
+        values = {"format": FORMAT, **asdict(self)}
+        return json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> "Manifest":
+        """Read what :meth:`as_bytes` wrote.
+
+        Raises:
+            ReleaseMismatchError: It is something else.
+        """
+        try:
+            values = json.loads(data)
+            found = values.pop("format")
+            shards = tuple(map(ReleaseShard.from_json, values.pop("shards")))
+            documents = tuple(ReleaseFile(**file) for file in values.pop("documents"))
+            manifest = cls(**values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _unreadable(where, f"{type(error).__name__}: {error}") from error
+        if found != FORMAT:
+            raise _unreadable(where, f"its format is {found}")
+        return replace(manifest, shards=shards, documents=documents)
+
+
+def release_folder(name: str) -> str:
+    """Give the folder of a release under the output root."""
+    return f"{RELEASES}/{name}"
+
+
+def read_manifest(storage: Storage, folder: str = "") -> Manifest:
+    """Read the manifest of the release in a folder.
+
+    Raises:
+        NotFoundError: There is none: it is no release.
+        ReleaseMismatchError: It can't be read.
+    """
+    path = f"{folder}/{MANIFEST}" if folder else MANIFEST
+    return Manifest.from_bytes(storage.read(path), f"{storage.url}/{path}")
+
+
+def list_releases(output: Storage) -> list[Manifest]:
+    """Read the manifests of all releases of an output, in the order of their names."""
+    found = [file.path.split("/") for file in output.list_files(RELEASES, suffix=MANIFEST)]
+    names = [path[1] for path in found if len(path) == 3 and path[2] == MANIFEST]
+    return [read_manifest(output, release_folder(name)) for name in names]
+
+
+def last_release(releases: list[Manifest], series: str) -> Manifest | None:
+    """Choose the newest release of a series; None if there is none yet."""
+    own = [manifest for manifest in releases if manifest.series == series]
+    return max(own, key=lambda manifest: (manifest.number, manifest.name), default=None)
+
+
+def table_path(manifest: Manifest, shard: ReleaseShard) -> str:
+    """Give the path of the table of one tar under the output root."""
+    return f"{manifest.folder}/{shard.files[-1].path}"
+
+
+def read_placed(output: Storage, manifest: Manifest) -> Placed:
+    """Look up where a release has its samples.
+
+    Raises:
+        NotFoundError: One of its tables is gone.
+        TableError: One of them can't be read.
+    """
+    tables = [PLACES.empty_table()]
+    columns = ["position", "source_shard", "source_key"]
+    for shard in manifest.shards:
+        table = read_table(output, table_path(manifest, shard), FILTERED, columns)
+        number = pa.repeat(pa.scalar(shard.number, pa.int64()), len(table))
+        table = table.replace_schema_metadata().append_column("number", number)
+        tables.append(table.select(PLACES.names).cast(PLACES))
+    places = pa.concat_tables(tables)
+    return Placed(places, manifest.next_number, manifest.next_position)
+
+
+def write_manifest(target: Target, manifest: Manifest) -> None:
+    """Write the manifest, which makes the folder a release."""
+    target.storage.write(target.path(MANIFEST), manifest.as_bytes())
+
+
+def _unreadable(where: str, why: str) -> ReleaseMismatchError:
+    return ReleaseMismatchError(
+        f"{where}: not a manifest of format {FORMAT} ({why}); restore it from a copy, or "
+        "delete the folder and make the release again",
+        path=MANIFEST,
+    )

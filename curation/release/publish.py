@@ -1,0 +1,314 @@
+"""Making a release: plan it, write its tars, describe it, publish it by its manifest.
+
+Belongs here: the order in which things are done, so that an interrupted run leaves no
+release, and the next one goes on with the tars that are whole. A tar whose content an
+earlier release has is linked, or copied by the storage's server, and not written again.
+"""
+
+import platform
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from curation.errors import InputError, ReleaseExistsError, TableError
+from curation.funnel import Funnel
+from curation.recipe import Recipe, ReleaseSettings
+from curation.release.card import format_card
+from curation.release.croissant import format_croissant
+from curation.release.distributions import read_distributions
+from curation.release.manifest import (
+    MANIFEST,
+    Manifest,
+    last_release,
+    list_releases,
+    read_placed,
+    release_folder,
+    write_manifest,
+)
+from curation.release.plan import (
+    NOTHING_PLACED,
+    Placed,
+    PlannedShard,
+    packing,
+    plan_release,
+)
+from curation.release.shard import (
+    ReleaseFile,
+    ReleaseShard,
+    Target,
+    describe_file,
+    find_shard,
+    write_shard,
+)
+from curation.release.sources import (
+    FilteredReader,
+    FilteredShard,
+    read_filtered_shards,
+)
+from curation.release.takedowns import mask_taken_down, read_takedowns
+from curation.storage.base import Storage
+
+CARD, CROISSANT = "README.md", "croissant.json"
+
+_SOFTWARE = (
+    "image-text-curation",
+    "numpy",
+    "pyarrow",
+    "timm",
+    "torch",
+    "nvidia-dali-cuda120",
+)
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _tell_nobody(_: object) -> None:
+    """Stand in where nobody waits to be told."""
+
+
+@dataclass(frozen=True)
+class ReleaseOptions:
+    """What is chosen for one release rather than for all of them."""
+
+    name: str | None = None
+    """By default the series and the next number, such as ``mine-0002``."""
+    anew: bool = False
+    """Pack all tars anew: samples don't keep the places that they had."""
+    threads: int = 4
+    """Tars written at once."""
+    funnel: Funnel | None = None
+    """What to say of how the samples were selected."""
+    started: Callable[[int], object] = _tell_nobody
+    """Is told how many tars there are."""
+    finished: Callable[[ReleaseShard], object] = _tell_nobody
+    """Is told of each that is there."""
+
+
+@dataclass(frozen=True)
+class WantedShard:
+    """One tar that a release is to have."""
+
+    number: int
+    fingerprint: str
+    make: Callable[[Target], ReleaseShard]
+    """Brings it there, if an interrupted run did not."""
+
+
+def publish_release(
+    output: Storage,
+    recipe: Recipe,
+    filtered_folder: str,
+    shards: Sequence[str],
+    options: ReleaseOptions | None = None,
+) -> Manifest | None:
+    """Make the next release of a recipe's filtered shards.
+
+    Args:
+        output: Where the filtered shards are, and where the release goes:
+            ``releases/<name>/``.
+        recipe: Says how it is packed.
+        filtered_folder: Above the filtered shards.
+        shards: Their ids, in the order in which they are packed.
+        options: For this release.
+
+    Returns:
+        What was published; None if the last release has exactly this content.
+
+    Raises:
+        InputError: There is nothing to release, or keys collide that are to be preserved.
+        ReleaseExistsError: There is a release of that name.
+        StaleError: A filtered shard changes while it is released.
+        TableError: The filtered shards' vectors are of different encoders.
+    """
+    options = options or ReleaseOptions()
+    settings = recipe.release
+    releases = list_releases(output)
+    series = settings.name or recipe.name
+    previous = last_release(releases, series)
+    name = next_name(releases, series, options.name)
+    filtered = read_filtered_shards(output, filtered_folder, shards)
+    encoder = _only_encoder(filtered)
+    taken_down = read_takedowns(output)
+    plan = plan_release(
+        filtered,
+        settings,
+        earlier=_kept_places(output, previous, settings, anew=options.anew),
+        excluded=[mask_taken_down(shard, taken_down) for shard in filtered],
+    )
+    if not plan.shards:
+        raise InputError(
+            f"{output.url}/{filtered_folder}: there is no sample to release; `curate "
+            "preview` shows what keeps them out"
+        )
+    if previous and _has_all(previous, plan.shards):
+        return None
+    used = {shard for planned in plan.shards for shard in planned.rows}
+    manifest = Manifest(
+        name=name,
+        series=series,
+        number=previous.number + 1 if previous else 1,
+        previous=previous.name if previous else None,
+        created=utc_now(),
+        recipe=recipe.model_dump(mode="json", exclude={"machine"}),
+        packing=packing(settings),
+        encoder=encoder,
+        sources={s.shard: s.source_version for s in filtered if s.shard in used},
+        software=software(),
+        funnel=asdict(options.funnel) if options.funnel else None,
+        taken_down=len(taken_down),
+        num_samples=plan.num_samples,
+        next_number=plan.next_number,
+        next_position=plan.next_position,
+    )
+    target = Target(output, release_folder(name), settings)
+    reader = FilteredReader(output, filtered_folder)
+    shared = {(s.number, s.fingerprint): s for s in previous.shards} if previous else {}
+    wanted = []
+    for one in plan.shards:
+        make = partial(write_shard, reader, one)
+        if previous and (earlier := shared.get((one.number, one.fingerprint))):
+            make = partial(share_shard, previous, earlier)
+        wanted.append(WantedShard(one.number, one.fingerprint, make))
+    manifest = bring_shards(target, manifest, wanted, options)
+    write_manifest(target, manifest)
+    return manifest
+
+
+def _kept_places(
+    output: Storage, previous: Manifest | None, settings: ReleaseSettings, *, anew: bool
+) -> Placed:
+    """Look up where samples stay: nowhere, if they are packed in another way."""
+    if previous is None or anew or previous.packing != packing(settings):
+        return NOTHING_PLACED
+    return read_placed(output, previous)
+
+
+def next_name(releases: Sequence[Manifest], series: str, name: str | None) -> str:
+    """Choose the name of the next release of a series, or check the one that is given.
+
+    Raises:
+        ReleaseExistsError: There is a release of that name.
+        InputError: It can't be the name of a folder.
+    """
+    taken = {manifest.name for manifest in releases}
+    last = last_release(list(releases), series)
+    if name is None:
+        name = f"{series}-{last.number + 1 if last else 1:04d}"
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} can't be the name of a release; use at most 100 letters, digits, "
+            "'-', '_' and '.', and begin with a letter or digit"
+        )
+    if name in taken:
+        raise _exists(name)
+    return name
+
+
+def share_shard(of: Manifest, shard: ReleaseShard, target: Target) -> ReleaseShard:
+    """Bring a tar of an earlier release into another one without writing it again."""
+    for file in shard.files:
+        target.storage.copy(f"{of.folder}/{file.path}", target.path(file.path))
+    return shard
+
+
+def bring_shards(
+    target: Target,
+    manifest: Manifest,
+    wanted: Sequence[WantedShard],
+    options: ReleaseOptions,
+) -> Manifest:
+    """Bring all tars there and describe them: all that a release needs but its manifest.
+
+    Args:
+        target: Where to.
+        manifest: Without tars and documents yet.
+        wanted: The tars.
+        options: How many at once, and who is told.
+
+    Returns:
+        The manifest, to be written.
+
+    Raises:
+        ReleaseExistsError: Another process published the release meanwhile.
+    """
+
+    def bring(one: WantedShard) -> ReleaseShard:
+        return find_shard(one.number, one.fingerprint, target) or one.make(target)
+
+    options.started(len(wanted))
+    with ThreadPoolExecutor(options.threads) as threads:
+        shards = []
+        for shard in threads.map(bring, wanted):
+            options.finished(shard)
+            shards.append(shard)
+    manifest = replace(manifest, shards=tuple(shards))
+    if target.storage.exists(target.path(MANIFEST)):  # another process was faster
+        raise _exists(manifest.name)
+    manifest = replace(manifest, documents=_describe(target, manifest))
+    _delete_strays(target, manifest)
+    num_bytes = sum(file.num_bytes for file in manifest.files)
+    return replace(manifest, num_bytes=num_bytes)
+
+
+def software() -> dict[str, str]:
+    """Give the versions of what decides about a release's bytes."""
+    found = {"python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # not every machine that releases also embeds
+            continue
+    return found
+
+
+def utc_now() -> str:
+    """Give the time as manifests have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _exists(name: str) -> ReleaseExistsError:
+    return ReleaseExistsError(
+        f"There is a release {name!r}, and a release is never written twice; choose "
+        "another --name, or leave it out for the next number"
+    )
+
+
+def _only_encoder(filtered: Sequence[FilteredShard]) -> Any:
+    encoder = None
+    for shard in filtered:
+        if shard.encoder != filtered[0].encoder:
+            raise TableError(
+                f"{shard.shard} was embedded by {shard.encoder}, {filtered[0].shard} by "
+                f"{filtered[0].encoder}; make all filtered shards by one recipe: curate run"
+            )
+        encoder = shard.encoder
+    return encoder
+
+
+def _has_all(previous: Manifest, planned: Sequence[PlannedShard]) -> bool:
+    """Tell whether a release consists of exactly these tars."""
+    there = [(shard.number, shard.fingerprint) for shard in previous.shards]
+    return there == [(shard.number, shard.fingerprint) for shard in planned]
+
+
+def _describe(target: Target, manifest: Manifest) -> tuple[ReleaseFile, ...]:
+    """Write the documents for people and for machines that load datasets."""
+    storage = target.storage
+    found = read_distributions(storage, manifest)
+    storage.write(target.path(CARD), format_card(manifest, found).encode())
+    storage.write(target.path(CROISSANT), format_croissant(manifest))
+    return tuple(describe_file(target, name) for name in (CARD, CROISSANT))
+
+
+def _delete_strays(target: Target, manifest: Manifest) -> None:
+    """Delete what an interrupted run with another plan left."""
+    own = {target.path(file.path) for file in manifest.files}
+    for file in target.storage.list_files(target.folder):
+        if file.path not in own and file.path != target.path(MANIFEST):
+            target.storage.delete(file.path)

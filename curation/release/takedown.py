@@ -1,0 +1,271 @@
+"""Taking samples down: a release without them, and none that has them ever after.
+
+Belongs here: which samples are meant, and the release that follows the last one. Only the
+tars that hold them are written, by copying all other members of the release's own tar;
+whatever became of the filtered shards since plays no part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.errors import (
+    InputError,
+    ReleaseMismatchError,
+    UnknownNameError,
+)
+from curation.index import build_index
+from curation.recipe import Recipe
+from curation.release.manifest import (
+    Manifest,
+    last_release,
+    list_releases,
+    release_folder,
+    table_path,
+    write_manifest,
+)
+from curation.release.plan import PlannedShard, plan_shard
+from curation.release.publish import (
+    ReleaseOptions,
+    WantedShard,
+    bring_shards,
+    next_name,
+    share_shard,
+    software,
+    utc_now,
+)
+from curation.release.shard import ReleaseShard, Target, finish_shard
+from curation.release.takedowns import (
+    mask_rows,
+    read_takedowns,
+    taken_down_table,
+    write_takedown,
+)
+from curation.reshard import reshard
+from curation.storage.base import Storage
+from curation.tables import FILTERED, read_about, read_table
+from curation.tar import read_members
+
+_COLUMNS = ["key", "position", "source_shard", "source_key", "sha256"]
+
+
+@dataclass(frozen=True)
+class Takedown:
+    """What a takedown did."""
+
+    release: Manifest
+    """The release without the samples."""
+    keys: tuple[str, ...]
+    """Of the samples that are gone, as the release before had them."""
+    rewritten: int
+    """Tars that held them."""
+    record: str
+    """Path of the table that keeps them away."""
+
+
+def take_down(
+    output: Storage,
+    recipe: Recipe,
+    lines: Sequence[str],
+    options: ReleaseOptions | None = None,
+) -> Takedown:
+    """Make a release without some samples, which no later release will have again.
+
+    Args:
+        output: Where the releases are.
+        recipe: Whose last release is meant.
+        lines: A key of that release, or a sample's key in the raw shards, each also as
+            ``<shard>TAB<key>``. Samples with the same image go with those named.
+        options: For the release that is made.
+
+    Raises:
+        InputError: There is no release yet, no line, or a key is that of several samples.
+        UnknownNameError: No sample has a key. Nothing is written.
+        ReleaseExistsError: There is a release of the chosen name.
+        ReleaseMismatchError: A sample is still there afterwards.
+    """
+    options = options or ReleaseOptions()
+    releases = list_releases(output)
+    series = recipe.release.name or recipe.name
+    previous = last_release(releases, series)
+    if previous is None:
+        raise InputError(f"{output.url}: there is no release of {series} to take from")
+    name = next_name(releases, series, options.name)
+    tables = {
+        shard.number: read_table(output, table_path(previous, shard), FILTERED, _COLUMNS)
+        for shard in previous.shards
+    }
+    named = _named_samples(_wanted(lines), tables, previous)
+    record = write_takedown(output, named)
+    taken_down = read_takedowns(output)
+    gone = {n: mask_rows(table, taken_down) for n, table in tables.items()}
+    settings = recipe.release.model_copy(
+        update={**previous.packing, "npy": bool(previous.recipe["release"]["npy"])}
+    )
+    target = Target(output, release_folder(name), settings)
+    manifest = _without(previous, name, gone, taken_down)
+    wanted = _wanted_shards(target, previous, tables, gone)
+    release = bring_shards(target, manifest, wanted, options)
+    _prove(output, release, taken_down)
+    write_manifest(target, release)
+    keys = [
+        key
+        for number, mask in gone.items()
+        for key in tables[number]["key"].filter(pa.array(mask)).to_pylist()
+    ]
+    rewritten = sum(bool(mask.any()) for mask in gone.values())
+    return Takedown(release, tuple(keys), rewritten, record)
+
+
+def _wanted(lines: Sequence[str]) -> list[tuple[str | None, str]]:
+    """Read lines as a shard, if there is one, and a key."""
+    found: list[tuple[str | None, str]] = []
+    for line in lines:
+        text = line.rstrip("\r\n")
+        if text.strip():
+            shard, tab, key = text.partition("\t")
+            found.append((shard, key) if tab else (None, text))
+    if not found:
+        raise InputError("there is no key to take down; expected one per line")
+    return found
+
+
+def _named_samples(
+    wanted: Sequence[tuple[str | None, str]], tables: dict[int, pa.Table], last: Manifest
+) -> pa.Table:
+    """Find the samples that are meant.
+
+    Returns:
+        A ``TAKEN_DOWN`` table.
+    """
+    names = {
+        shard.number: shard.files[0].path.removesuffix(".tar") for shard in last.shards
+    }
+    asked = pa.array({key for _, key in wanted}, pa.string())
+    candidates: dict[str, list[dict[str, str]]] = {}
+    for number, table in tables.items():
+        meant = pc.or_(
+            pc.is_in(table["key"], value_set=asked),
+            pc.is_in(table["source_key"], value_set=asked),
+        )
+        for row in table.filter(meant).to_pylist():
+            row["tar"] = names[number]
+            for key in {row["key"], row["source_key"]}:
+                candidates.setdefault(key, []).append(row)
+    rows: dict[str, dict[str, str]] = {}
+    for shard, key in wanted:
+        row = _only(shard, key, candidates.get(key, []), last)
+        rows[row["key"]] = row
+    return taken_down_table(
+        [
+            {
+                "source_shard": row["source_shard"],
+                "source_key": row["source_key"],
+                "sha256": row["sha256"],
+                "release": last.name,
+                "release_key": key,
+            }
+            for key, row in sorted(rows.items())
+        ]
+    )
+
+
+def _only(
+    shard: str | None, key: str, found: list[dict[str, str]], last: Manifest
+) -> dict[str, str]:
+    rows = [row for row in found if shard in (None, row["source_shard"], row["tar"])]
+    if not rows:
+        where = f" of shard {shard!r}" if shard is not None else ""
+        raise UnknownNameError(
+            f"The release {last.name} has no sample {key!r}{where}, by its key there or in "
+            "the raw shards. Nothing was taken down; `curate explain KEY` tells what "
+            "became of a sample."
+        )
+    if len(rows) > 1:
+        places = " and ".join(f"{r['source_shard']}\\t{r['source_key']}" for r in rows[:2])
+        raise InputError(
+            f"{key!r} is the key of {len(rows)} samples of {last.name}; write "
+            f"<shard><TAB><key>, such as {places}"
+        )
+    return rows[0]
+
+
+def _without(
+    previous: Manifest, name: str, gone: dict[int, np.ndarray], taken_down: pa.Table
+) -> Manifest:
+    """Give the manifest of the release that follows, without tars yet."""
+    taken = sum(int(mask.sum()) for mask in gone.values())
+    if taken == previous.num_samples:
+        raise InputError(
+            f"the takedown leaves nothing of {previous.name}; it is recorded, and no "
+            "release is made: delete the releases that there are"
+        )
+    return replace(
+        previous,
+        name=name,
+        number=previous.number + 1,
+        previous=previous.name,
+        created=utc_now(),
+        software=software(),
+        taken_down=len(taken_down),
+        num_samples=previous.num_samples - taken,
+        shards=(),
+        documents=(),
+    )
+
+
+def _wanted_shards(
+    target: Target,
+    previous: Manifest,
+    tables: dict[int, pa.Table],
+    gone: dict[int, np.ndarray],
+) -> list[WantedShard]:
+    """Choose which tars are shared with the release before, and which written anew."""
+    wanted = []
+    for shard in previous.shards:
+        mask = gone[shard.number]
+        if not mask.any():
+            share = partial(share_shard, previous, shard)
+            wanted.append(WantedShard(shard.number, shard.fingerprint, share))
+        elif not mask.all():
+            rows = read_about(target.storage, table_path(previous, shard))["rows"]
+            samples = tables[shard.number].filter(pa.array(~mask)).combine_chunks()
+            samples = samples.replace_schema_metadata()
+            planned = plan_shard(shard.number, samples, rows, target.settings)
+            write = partial(_write_without, previous, planned, ~mask)
+            wanted.append(WantedShard(shard.number, planned.fingerprint, write))
+    return wanted
+
+
+def _write_without(
+    previous: Manifest, planned: PlannedShard, stays: np.ndarray, target: Target
+) -> ReleaseShard:
+    """Write a tar of the release before without some of its samples."""
+    output, stem = target.storage, f"{previous.folder}/{planned.name}"
+    index = build_index(read_members(output, f"{stem}.tar"))
+    reshard(output, index, stays, output, target.path(f"{planned.name}.tar"))
+    table = read_table(output, f"{stem}.parquet", FILTERED)
+    table = table.filter(pa.array(stays)).replace_schema_metadata()
+    return finish_shard(planned, table.combine_chunks(), target)
+
+
+def _prove(output: Storage, release: Manifest, taken_down: pa.Table) -> None:
+    """Make sure, from the files themselves, that nothing that was taken down is there.
+
+    Raises:
+        ReleaseMismatchError: A tar or a table holds it.
+    """
+    for shard in release.shards:
+        table = read_table(output, table_path(release, shard), FILTERED, _COLUMNS)
+        tar = shard.files[0].path
+        keys = build_index(read_members(output, f"{release.folder}/{tar}")).keys
+        if keys != table["key"].to_pylist() or mask_rows(table, taken_down).any():
+            raise ReleaseMismatchError(
+                f"{release.folder}/{tar}: it still holds a sample that was taken down; "
+                "the release is not published: report this as a fault of this program",
+                path=tar,
+            )

@@ -1,0 +1,160 @@
+"""The kept samples of all shards, packed, renumbered and published as one release.
+
+Not part of what is brought up to date by itself: a release is made when someone asks, by
+``curate release``, in the UI, or by the schedule ``weekly_release``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from curation.errors import NotFoundError
+from curation.fingerprint import fingerprint
+from curation.funnel import count_funnel
+from curation.release.manifest import Manifest, last_release, list_releases
+from curation.release.publish import CARD, ReleaseOptions, publish_release
+from curation.release.shard import ReleaseShard
+from curation.storage import Storage
+from curation.tables import SELECTION, read_table
+from curation_assets.failures import run_failures
+from curation_assets.lineage import Lineage
+from curation_assets.partitions import SHARDS
+from curation_assets.shard_asset import recorded_versions
+from resources.progress import Progress
+
+RELEASE = "release"
+VERSION = 1
+"""Raised when the step starts to make something else of the same inputs."""
+
+MOST_ROWS = 200
+"""Tars listed in the UI; the manifest has all."""
+
+
+class ReleaseConfig(dg.Config):
+    """What is chosen for one release, in the launchpad or by the command."""
+
+    name: str | None = None
+    """By default the recipe's name and the next number."""
+    anew: bool = False
+    """Pack all tars anew, without regard to where earlier releases have samples."""
+
+
+def release_asset(lineage: Lineage) -> dg.AssetsDefinition:
+    """Define ``release`` for a recipe."""
+
+    @dg.asset(
+        name=RELEASE,
+        deps=[dg.AssetDep("filtered_shard", partition_mapping=dg.AllPartitionMapping())],
+        code_version=_code_version(lineage),
+        group_name="dataset",
+        kinds={"webdataset", "dali", "parquet"},
+        description="All kept samples in tars of equal size under new keys, with indexes, "
+        "tables, checksums, a data card and Croissant metadata. Immutable: what changes "
+        "is the next release, which shares unchanged tars with the one before.",
+    )
+    def release(
+        context: dg.AssetExecutionContext,
+        config: ReleaseConfig,
+        output: dg.ResourceParam[Storage],
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.MaterializeResult[None]:
+        with run_failures():
+            shards = releasable_shards(context.instance)
+            made = publish_release(
+                output,
+                lineage.recipe,
+                lineage.artifacts.filtered_folder,
+                shards,
+                _options(lineage, output, progress, config, shards),
+            )
+            if made is None:
+                context.log.info("There is nothing new: the last release has all of it.")
+            manifest = made or last_of(output, lineage)
+            return dg.MaterializeResult(
+                data_version=dg.DataVersion(release_version(manifest)),
+                metadata=release_metadata(output, manifest),
+            )
+
+    return release
+
+
+def releasable_shards(instance: dg.DagsterInstance) -> list[str]:
+    """Name the shards that there are filtered shards of, sorted."""
+    partitions = instance.get_dynamic_partitions(SHARDS.name or "")
+    return sorted(recorded_versions(instance, "filtered_shard", partitions))
+
+
+def last_of(output: Storage, lineage: Lineage) -> Manifest:
+    """Give the last release of a recipe.
+
+    Raises:
+        NotFoundError: There is none yet.
+    """
+    series = lineage.recipe.release.name or lineage.recipe.name
+    last = last_release(list_releases(output), series)
+    if last is None:
+        raise NotFoundError(f"{output.url}: there is no release of {series} yet")
+    return last
+
+
+def release_version(manifest: Manifest) -> str:
+    """Give the data version of a release: of its tars, not of its name or date."""
+    return fingerprint(RELEASE, [[s.number, s.fingerprint] for s in manifest.shards])
+
+
+def release_metadata(output: Storage, manifest: Manifest) -> dict[str, Any]:
+    """Describe a release for the UI: its place, its counts, its card, its tars."""
+    card = output.read(f"{manifest.folder}/{CARD}").decode()
+    return {
+        "name": dg.MetadataValue.text(manifest.name),
+        "url": dg.MetadataValue.text(f"{output.url}/{manifest.folder}"),
+        "samples": dg.MetadataValue.int(manifest.num_samples),
+        "bytes": dg.MetadataValue.int(manifest.num_bytes),
+        "tars": dg.MetadataValue.int(len(manifest.shards)),
+        "taken_down": dg.MetadataValue.int(manifest.taken_down),
+        "card": dg.MetadataValue.md(card.rpartition("---\n")[2]),
+        "shards": _shard_table(manifest.shards),
+    }
+
+
+def _options(
+    lineage: Lineage,
+    output: Storage,
+    progress: Progress,
+    config: ReleaseConfig,
+    shards: Sequence[str],
+) -> ReleaseOptions:
+    def finished(shard: ReleaseShard) -> None:
+        progress.advance(shard.files[0].path, shard.num_samples)
+
+    paths = map(lineage.artifacts.selection, shards)
+    return ReleaseOptions(
+        name=config.name,
+        anew=config.anew,
+        funnel=count_funnel(read_table(output, path, SELECTION) for path in paths),
+        started=lambda num_tars: progress.start(RELEASE, num_tars),
+        finished=finished,
+    )
+
+
+def _shard_table(shards: Sequence[ReleaseShard]) -> dg.TableMetadataValue:
+    records = [
+        dg.TableRecord(
+            {
+                "tar": shard.files[0].path,
+                "samples": shard.num_samples,
+                "bytes": shard.files[0].num_bytes,
+                "sha256": shard.files[0].sha256,
+            }
+        )
+        for shard in shards[:MOST_ROWS]
+    ]
+    columns = {"tar": "string", "samples": "int", "bytes": "int", "sha256": "string"}
+    schema = dg.TableSchema([dg.TableColumn(*column) for column in columns.items()])
+    return dg.MetadataValue.table(records, schema=schema)
+
+
+def _code_version(lineage: Lineage) -> str:
+    settings = lineage.recipe.release.model_dump(mode="json", exclude={"cron"})
+    return f"{VERSION}-{fingerprint(settings)[:12]}"

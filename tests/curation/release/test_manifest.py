@@ -1,0 +1,99 @@
+"""Manifests: read as they were written, and refused when they are something else."""
+
+import hashlib
+import json
+
+import pytest
+
+from curation.errors import NotFoundError, ReleaseMismatchError
+from curation.release.manifest import (
+    Manifest,
+    last_release,
+    list_releases,
+    read_manifest,
+    read_placed,
+)
+from curation.storage import MemoryStorage
+from tests.curation.release.world import (
+    ENCODER,
+    numbered,
+    released,
+    small_recipe,
+    write_filtered,
+)
+
+
+@pytest.fixture
+def output() -> MemoryStorage:
+    storage = MemoryStorage("output")
+    write_filtered(storage, "a", numbered(6))
+    return storage
+
+
+def test_it_says_everything_that_it_was_made_of(output: MemoryStorage) -> None:
+    released(output, small_recipe(), "a")
+    told = json.loads(output.read("releases/small-0001/manifest.json"))
+    assert told["encoder"] == ENCODER
+    assert told["sources"] == {"a": "version of a"}
+    assert told["recipe"]["filter"] == "true"
+    assert "machine" not in told["recipe"]
+    assert told["num_samples"] == 6
+    assert {"python", "numpy", "pyarrow"} <= set(told["software"])
+    files = [file for shard in told["shards"] for file in shard["files"]]
+    files += told["documents"]
+    assert told["num_bytes"] == sum(file["num_bytes"] for file in files)
+    listed = {f.path for f in output.list_files("releases/small-0001")}
+    assert listed == {
+        f"releases/small-0001/{name}"
+        for name in [*(file["path"] for file in files), "manifest.json"]
+    }
+    for file in files:
+        data = output.read(f"releases/small-0001/{file['path']}")
+        assert hashlib.sha256(data).hexdigest() == file["sha256"]
+
+
+def test_what_was_written_is_read(output: MemoryStorage) -> None:
+    made = released(output, small_recipe(), "a")
+    assert Manifest.from_bytes(made.as_bytes(), "here") == made
+    assert read_manifest(output, made.folder) == made
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format": 1}', b"\xff"])
+def test_what_is_no_manifest_is_refused(data: bytes) -> None:
+    with pytest.raises(ReleaseMismatchError, match="here: not a manifest"):
+        Manifest.from_bytes(data, "here")
+
+
+def test_another_format_is_refused(output: MemoryStorage) -> None:
+    text = released(output, small_recipe(), "a").as_bytes()
+    with pytest.raises(ReleaseMismatchError, match="its format is 2"):
+        Manifest.from_bytes(text.replace(b'"format": 1', b'"format": 2'), "here")
+
+
+def test_a_folder_without_one_is_no_release(output: MemoryStorage) -> None:
+    output.write("releases/unfinished/00000.tar", b"")
+    output.write("releases/deep/er/manifest.json", b"of something else")
+    assert list_releases(output) == []
+    with pytest.raises(NotFoundError):
+        read_manifest(output, "releases/unfinished")
+
+
+def test_the_last_release_is_the_one_of_the_highest_number(output: MemoryStorage) -> None:
+    released(output, small_recipe(), "a", name="zebra")
+    write_filtered(output, "b", numbered(1))
+    second = released(output, small_recipe(), "a", "b", name="ant")
+    other = released(output, small_recipe(name="other"), "a")
+    assert last_release(list_releases(output), "small") == second
+    assert last_release(list_releases(output), "other") == other
+    assert last_release(list_releases(output), "none") is None
+
+
+def test_places_are_those_of_the_tables(output: MemoryStorage) -> None:
+    made = released(output, small_recipe(), "a")
+    placed = read_placed(output, made)
+    rows = placed.places.to_pylist()
+    assert [(row["number"], row["position"]) for row in rows] == [
+        (0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)
+    ]  # fmt: skip
+    assert [row["source_key"] for row in rows] == list(numbered(6))
+    assert (placed.next_number, placed.next_position) == (1, 2)

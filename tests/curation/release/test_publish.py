@@ -1,0 +1,282 @@
+"""Releases: every sample once, no byte changed, written once, shared where unchanged."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from curation.errors import InputError, ReleaseExistsError, StaleError, TableError
+from curation.release.manifest import list_releases, read_manifest
+from curation.release.publish import ReleaseOptions, publish_release
+from curation.release.shard import ReleaseShard
+from curation.storage import LocalStorage, MemoryStorage, S3Storage, Storage
+from curation.tables import FILTERED, read_table
+from curation.verify import verify_release
+from tests.curation.release.world import (
+    FOLDER,
+    members,
+    numbered,
+    picture,
+    release,
+    released,
+    samples_of,
+    small_recipe,
+    write_filtered,
+)
+
+
+@pytest.fixture
+def output() -> MemoryStorage:
+    storage = MemoryStorage("output")
+    write_filtered(storage, "a", numbered(6))
+    write_filtered(storage, "b/c", numbered(3))  # the same keys as in a
+    return storage
+
+
+def inode(output: LocalStorage, release: str, name: str) -> int:
+    return (output.root / "releases" / release / name).stat().st_ino
+
+
+def test_samples_are_numbered_and_their_files_keep_their_bytes(
+    output: MemoryStorage,
+) -> None:
+    made = released(output, small_recipe(), "a", "b/c")
+    assert [shard.num_samples for shard in made.shards] == [4, 4, 1]
+    found = samples_of(output, made)
+    expected = ["000000000", "000000001", "000000002", "000000003"]
+    expected += ["000010000", "000010001", "000010002", "000010003", "000020000"]
+    assert list(found) == expected
+    originals = [*numbered(6).values(), *numbered(3).values()]
+    for new, old in zip(found.values(), originals, strict=True):
+        assert list(new) == list(old)
+        assert (new["jpg"], new["txt"]) == (old["jpg"], old["txt"])
+        told = json.loads(new["json"])
+        assert json.loads(old["json"]).items() <= told.items()
+
+
+def test_the_table_and_the_json_say_where_a_sample_was(output: MemoryStorage) -> None:
+    made = released(output, small_recipe(), "a", "b/c")
+    found = samples_of(output, made)
+    for shard in made.shards:
+        path = f"{made.folder}/{shard.files[-1].path}"
+        for row in read_table(output, path, FILTERED).to_pylist():
+            raw = output.read(f"raw/{row['source_shard']}.tar")
+            place = b"".join(raw[r["start"] : r["stop"]] for r in row["source_ranges"])
+            assert found[row["key"]]["jpg"] in place
+            told = json.loads(found[row["key"]]["json"])
+            assert told["key"] == row["key"]
+            assert told["release_source"] == {
+                "shard": row["source_shard"],
+                "key": row["source_key"],
+                "ranges": [[r["start"], r["stop"]] for r in row["source_ranges"]],
+            }
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    made = []
+    for folder in ("one", "other"):
+        storage = LocalStorage(tmp_path / folder)
+        write_filtered(storage, "a", numbered(6))
+        made.append(released(storage, small_recipe(npy=True), "a"))
+    one, other = ([f for s in m.shards for f in s.files] for m in made)
+    assert one == other
+
+
+def test_preserved_members_keep_their_headers_too(output: MemoryStorage) -> None:
+    made = released(output, small_recipe(keys="preserve", samples_per_shard=10), "a")
+    filtered = output.read(f"{FOLDER}/a.tar")
+    assert output.read(f"{made.folder}/00000.tar") == filtered
+
+
+def test_keys_that_collide_are_refused_naming_both_sources(output: MemoryStorage) -> None:
+    with pytest.raises(InputError, match="'000000000' is in a and in b/c"):
+        release(output, small_recipe(keys="preserve"), "a", "b/c")
+    assert not output.list_files("releases")
+
+
+def test_a_release_is_never_written_twice(output: MemoryStorage) -> None:
+    made = released(output, small_recipe(), "a", name="final")
+    with pytest.raises(ReleaseExistsError, match="'final'"):
+        release(output, small_recipe(), "a", "b/c", name="final")
+    assert read_manifest(output, made.folder) == made
+
+
+def test_a_release_that_another_process_made_meanwhile_stays(
+    output: MemoryStorage,
+) -> None:
+    made = released(output, small_recipe(), "a")
+    data = output.read(f"{made.folder}/manifest.json")
+    output.delete(f"{made.folder}/manifest.json")
+
+    def publish(_: ReleaseShard) -> None:
+        output.write(f"{made.folder}/manifest.json", data)
+
+    with pytest.raises(ReleaseExistsError, match="small-0001"):
+        publish_release(
+            output, small_recipe(), FOLDER, ["a"], ReleaseOptions(finished=publish)
+        )
+    assert verify_release(output, made.folder).differences == ()
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../a", "a b", "x" * 101])
+def test_names_that_are_no_folders_name_are_refused(
+    output: MemoryStorage, name: str
+) -> None:
+    with pytest.raises(InputError, match="can't be the name"):
+        release(output, small_recipe(), "a", name=name)
+
+
+def test_nothing_new_is_no_release(output: MemoryStorage) -> None:
+    released(output, small_recipe(), "a")
+    assert release(output, small_recipe(), "a") is None
+    assert [made.name for made in list_releases(output)] == ["small-0001"]
+
+
+def test_new_shards_fill_the_last_tar_and_share_the_others(tmp_path: Path) -> None:
+    output = LocalStorage(tmp_path)
+    write_filtered(output, "m", numbered(6))
+    first = released(output, small_recipe(), "m")
+    write_filtered(output, "a", numbered(5))  # sorts before m
+    second = released(output, small_recipe(), "a", "m")
+    assert (second.name, second.previous, second.number) == ("small-0002", "small-0001", 2)
+    assert [s.num_samples for s in second.shards] == [4, 4, 3]
+    assert second.shards[0] == first.shards[0]
+    assert inode(output, first.name, "00000.tar") == inode(output, second.name, "00000.tar")
+    before, after = samples_of(output, first), samples_of(output, second)
+    assert before.items() <= after.items()
+    assert verify_release(output, second.folder).differences == ()
+
+
+def test_a_dropped_sample_costs_its_own_tar_and_its_key_is_not_used_again(
+    output: MemoryStorage,
+) -> None:
+    first = released(output, small_recipe(), "a")
+    write_filtered(output, "a", numbered(6), kept=lambda key: key != "000000005")
+    second = released(output, small_recipe(), "a")
+    write_filtered(output, "d", {"x": picture("x")})
+    third = released(output, small_recipe(), "a", "d")
+    assert second.shards[0] == third.shards[0] == first.shards[0]
+    assert "000010001" not in samples_of(output, third)
+    assert samples_of(output, third)["000010002"]["jpg"] == picture("x")["jpg"]
+
+
+def test_packing_anew_or_otherwise_keeps_no_places(output: MemoryStorage) -> None:
+    released(output, small_recipe(), "b/c")
+    dense = release(output, small_recipe(), "a", "b/c", anew=True)
+    assert dense is not None
+    rows = read_table(output, f"{dense.folder}/00000.parquet", FILTERED)
+    assert set(rows["source_shard"].to_pylist()) == {"a"}
+    other = released(output, small_recipe(samples_per_shard=9), "a", "b/c")
+    assert [shard.num_samples for shard in other.shards] == [9]
+
+
+def test_rows_that_hold_something_else_are_written_anew(output: MemoryStorage) -> None:
+    first = released(output, small_recipe(), "a", "b/c")
+    write_filtered(output, "b/c", numbered(3), rows="other scores")
+    second = released(output, small_recipe(), "a", "b/c")
+    same = [a == b for a, b in zip(first.shards, second.shards, strict=True)]
+    assert same == [True, False, False]
+
+
+def test_two_encoders_are_refused(output: MemoryStorage) -> None:
+    from curation.tables import write_table
+
+    path = f"{FOLDER}/a.parquet"
+    table = read_table(output, path, FILTERED)
+    write_table(output, path, FILTERED, table, fingerprint="x", encoder={"model": "b"})
+    with pytest.raises(TableError, match="was embedded by"):
+        release(output, small_recipe(), "a", "b/c")
+
+
+def test_a_table_of_another_tar_is_refused(output: MemoryStorage) -> None:
+    output.write(f"{FOLDER}/a.tar", output.read(f"{FOLDER}/b/c.tar"))
+    with pytest.raises(StaleError, match="other samples"):
+        release(output, small_recipe(), "a")
+    assert list_releases(output) == []
+
+
+@pytest.mark.parametrize(
+    ("kept", "rows"),
+    [
+        (lambda key: key != "000000000", "rows"),
+        (lambda key: key == "000000000", "rows"),
+        (lambda _: True, "other scores"),
+    ],
+)
+def test_a_filtered_shard_that_is_made_again_meanwhile_is_refused(
+    output: MemoryStorage, kept: Callable[[str], bool], rows: str
+) -> None:
+    def change(_: object) -> None:
+        write_filtered(output, "a", numbered(6), kept=kept, rows=rows)
+
+    with pytest.raises(StaleError, match=r"a\.tar: the filtered shard was made again"):
+        publish_release(
+            output, small_recipe(), FOLDER, ["a"], ReleaseOptions(started=change)
+        )
+    assert list_releases(output) == []
+
+
+def test_nothing_kept_is_told(output: MemoryStorage) -> None:
+    write_filtered(output, "none", numbered(2), kept=lambda _: False)
+    with pytest.raises(InputError, match="no sample to release"):
+        release(output, small_recipe(), "none")
+
+
+def test_what_another_plan_left_unfinished_is_cleared_away(output: MemoryStorage) -> None:
+    output.write("releases/small-0001/00007.tar", b"left by a run that was killed")
+    made = released(output, small_recipe(), "a")
+    assert verify_release(output, made.folder).differences == ()
+
+
+def test_a_release_lies_on_s3(s3_storage: S3Storage) -> None:
+    write_filtered(s3_storage, "a", numbered(6))
+    first = released(s3_storage, small_recipe(npy=True), "a")
+    write_filtered(s3_storage, "b", numbered(2))
+    second = released(s3_storage, small_recipe(npy=True), "a", "b")
+    assert second.shards[0] == first.shards[0]
+    assert verify_release(s3_storage, second.folder).differences == ()
+    assert len(members(s3_storage, f"{second.folder}/00000.tar")) == 12
+
+
+def _release_and_die(root: Path, writes: int) -> None:
+    """Make a release in a process that is killed in the middle of its n-th write."""
+    storage = LocalStorage(root)
+    left = [writes]
+    write_parts, open_writer = LocalStorage.write_parts, LocalStorage.open_writer
+    del write_parts
+
+    def dying(self: LocalStorage, path: str):  # type: ignore[no-untyped-def]
+        left[0] -= 1
+        if left[0] < 0:
+            (root / "releases").mkdir(exist_ok=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return open_writer(self, path)
+
+    LocalStorage.open_writer = dying  # type: ignore[method-assign]
+    publish_release(storage, small_recipe(), FOLDER, ["a"])
+
+
+def test_killed_at_any_write_it_is_no_release_and_the_next_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    whole = LocalStorage(tmp_path / "whole")
+    write_filtered(whole, "a", numbered(6))
+    expected = [s.files for s in released(whole, small_recipe(), "a").shards]
+    fork = multiprocessing.get_context("fork")
+    for writes in range(9):  # two tars with .idx and table, two documents, the manifest
+        storage: Storage = LocalStorage(tmp_path / str(writes))
+        write_filtered(storage, "a", numbered(6))
+        process = fork.Process(
+            target=_release_and_die, args=(tmp_path / str(writes), writes)
+        )
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert list_releases(storage) == []
+        made = released(storage, small_recipe(), "a")
+        assert [shard.files for shard in made.shards] == expected
+        assert verify_release(storage, made.folder).differences == ()
