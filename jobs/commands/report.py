@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import dagster as dg
+
 from curation.recipe import load_recipe
 from curation.report import format_report
 from curation.storage import open_storage
 from curation_assets.lineage import Lineage
 from jobs.console import print_json, print_result
+from jobs.instance import open_instance
 from jobs.options import JsonOption, RecipeOption
 from jobs.report import make_report
 
@@ -19,7 +22,17 @@ def report(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
     path = Lineage(settings).artifacts.report
     output.write(path, page)
     url = f"{output.url}/{path}"
+    with open_instance(settings) as instance:  # so that the asset's page leads to it
+        instance.report_runless_asset_event(
+            dg.AssetObservation("selection", metadata={"report": _link(url)})
+        )
     if as_json:
         print_json({"url": url, "bytes": len(page)})
     else:
         print_result(f"written to {url}")
+
+
+def _link(url: str) -> dg.MetadataValue:
+    if "://" in url:
+        return dg.MetadataValue.url(url)
+    return dg.MetadataValue.path(url)
