@@ -11,7 +11,12 @@ import numpy as np
 
 from curation.embedders.base import Embedder
 from curation.errors import InputError
-from curation.image_loaders.base import EncodedImage, ImageBatch, ImageLoader
+from curation.image_loaders.base import (
+    EncodedImage,
+    ImageBatch,
+    ImageLoader,
+    LoaderSettings,
+)
 from curation.image_loaders.pillow import PillowImageLoader
 
 MEDIAN_COSINE = 0.9999
@@ -72,6 +77,33 @@ def measure_parity(
         median_cosine=float(np.median(cosines)),
         mean_difference=float(np.mean(differences)),
     )
+
+
+def stored_cosines(
+    images: Sequence[bytes],
+    vectors: np.ndarray,
+    embedder: Embedder,
+    settings: LoaderSettings,
+) -> np.ndarray:
+    """Compare vectors that were stored with what Pillow and timm's transform give now.
+
+    Args:
+        images: Encoded, those that the vectors are of.
+        vectors: ``(N, dim)`` floating point, of unit length.
+        embedder: That of the vectors, on the CPU.
+        settings: Those that the images were loaded with.
+
+    Returns:
+        ``(N,)`` float32: the cosine of each pair; 0 where the image can't be decoded.
+    """
+    reference = PillowImageLoader(embedder.transform, replace(settings, device="cpu"))
+    cosines = np.zeros(len(images), np.float32)
+    for batch in reference.load(_numbered(images)):
+        found = embedder.embed(batch.pixels).float().numpy()
+        for slot, image in enumerate(batch.images):
+            if image.error is None:
+                cosines[image.row] = found[slot] @ vectors[image.row].astype(np.float32)
+    return cosines
 
 
 def _numbered(images: Sequence[bytes]) -> list[EncodedImage]:

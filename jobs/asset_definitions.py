@@ -19,6 +19,7 @@ from curation_assets.embeddings import embeddings_asset
 from curation_assets.filter_cuts import filter_cuts_asset
 from curation_assets.filtered_shard import filtered_shard_asset
 from curation_assets.lineage import Lineage
+from curation_assets.parity_check import parity_check
 from curation_assets.raw_shard import raw_shard_asset
 from curation_assets.release import release_asset
 from curation_assets.scores import scores_asset
@@ -68,7 +69,7 @@ def asset_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
     assets.append(release_asset(lineage))
     return dg.Definitions(
         assets=assets,
-        asset_checks=define_checks(lineage),
+        asset_checks=[*define_checks(lineage), parity_check(lineage)],
         resources={**recipe_resources(recipe), **overrides},
         executor=dg.in_process_executor,  # the model is loaded once for all steps of a run
     )

@@ -1,0 +1,72 @@
+"""Stored vectors are compared with what timm's own transform gives."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from curation.tables import (
+    EMBEDDING,
+    EMBEDDINGS,
+    embedding_column,
+    embedding_matrix,
+    read_table,
+    write_table,
+)
+from curation_assets.parity_check import PARITY_CHECK
+from jobs.definitions import build_definitions
+from jobs.instance import open_instance
+from tests.conftest import Curated
+
+FIRST = "00000"
+
+
+@pytest.fixture
+def instance(curated: Curated) -> Iterator[dg.DagsterInstance]:
+    with open_instance(curated.recipe) as opened:
+        yield opened
+
+
+def evaluate(curated: Curated, instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:
+    job = build_definitions(curated.recipe).resolve_implicit_global_asset_job_def()
+    key = dg.AssetCheckKey(dg.AssetKey("embeddings"), PARITY_CHECK)
+    check = job.get_subset(asset_selection=set(), asset_check_selection={key})
+    done = check.execute_in_process(instance=instance)
+    (found,) = done.get_asset_check_evaluations()
+    return found
+
+
+def test_what_a_run_embedded_is_what_timm_gives(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    found = evaluate(curated, instance)
+    assert found.passed, found.description
+    assert found.metadata["images"].value == 8
+    assert float(found.metadata["median_cosine"].value) > 0.9999  # type: ignore[arg-type]
+
+
+def test_vectors_of_other_images_are_told(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    path = curated.artifacts.embeddings(FIRST)
+    table = read_table(curated.output, path, EMBEDDINGS)
+    vectors, valid = embedding_matrix(table[EMBEDDING])
+    vectors = vectors.copy()
+    vectors[valid] = np.roll(vectors[valid], 1, axis=0)
+    place = table.column_names.index(EMBEDDING)
+    table = table.set_column(place, EMBEDDING, embedding_column(vectors, valid))
+    write_table(curated.output, path, EMBEDDINGS, table, fingerprint="any")
+    found = evaluate(curated, instance)
+    assert not found.passed
+    assert (found.description or "").startswith(f"{FIRST}: the median cosine is 0.")
+    assert "curate doctor --parity" in (found.description or "")
+
+
+def test_a_tar_that_is_gone_is_told_and_fails_no_run(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    (curated.folder / "raw" / f"{FIRST}.tar").unlink()
+    found = evaluate(curated, instance)
+    assert not found.passed
+    assert "no such file" in (found.description or "")
