@@ -15,6 +15,7 @@ from jobs.commands.import_urls import import_listed_urls
 from jobs.commands.index import index
 from jobs.commands.keys import keys
 from jobs.commands.preview import preview
+from jobs.commands.prune import prune
 from jobs.commands.release import release
 from jobs.commands.report import report
 from jobs.commands.run import run
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "calibrate": calibrate,
     "release": release,
     "takedown": takedown,
+    "prune": prune,
     "verify": verify,
     "index": index,
     "doctor": doctor,

@@ -1,0 +1,57 @@
+"""What in an output nothing refers to any more, and may be deleted.
+
+Artifacts outlive their shard, in case that it comes back, and the settings that they were
+made by, in case that those are taken up again. Nothing is ever deleted but from here.
+Releases and takedowns are never touched.
+"""
+
+from collections.abc import Sequence
+
+from curation.errors import InputError
+from curation.recipe import Recipe
+from curation.storage import StoredFile, open_storage
+from curation_assets.lineage import VERSIONS, Lineage
+from curation_assets.partitions import list_shards
+
+_SHARED = (
+    "index/",
+    "index-salvage/",
+    "embeddings/",
+    "caption_embeddings/",
+    "scores/",
+    "compared/",
+)
+"""Folders that recipes with one output have in common."""
+_OWN = ("duplicates", "selection", "filtered")
+"""Folders in which every recipe has one of its own."""
+
+
+def find_unused(recipes: Sequence[Recipe]) -> list[StoredFile]:
+    """List the files that none of the recipes refers to.
+
+    Args:
+        recipes: All that have this output; the artifacts of one that is left out count as
+            unused where recipes share a folder.
+
+    Raises:
+        InputError: They have different outputs, or there are no shards at a source.
+    """
+    if len({recipe.output for recipe in recipes}) != 1:
+        raise InputError("the recipes have different outputs; prune one output at a time")
+    used: set[str] = set()
+    folders = list(_SHARED)
+    kept_folders = []
+    for recipe in recipes:
+        artifacts = Lineage(recipe).artifacts
+        shards = list_shards(open_storage(recipe.source, recipe.s3))
+        used.update(p for asset in VERSIONS for s in shards for p in artifacts.of(asset, s))
+        folders += [f"{folder}/{recipe.name}/" for folder in _OWN]
+        kept_folders.append(f"compared/{artifacts.encoder}/")
+    output = open_storage(recipes[0].output, recipes[0].s3)
+    return [
+        file
+        for file in output.list_files()
+        if file.path not in used
+        and file.path.startswith(tuple(folders))
+        and not file.path.startswith(tuple(kept_folders))
+    ]
