@@ -1,5 +1,6 @@
 """A real web server whose paths say how it answers: well, late, falsely, or not at all."""
 
+import contextlib
 import io
 import threading
 from collections import Counter
@@ -95,8 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # who asked has hung up
+            self.end_headers()
+            self.wfile.write(body)
 
     def _misbehave(self, kind: str) -> None:
         """Send without an end, ever so slowly, or less than was promised."""
