@@ -135,8 +135,8 @@ def test_a_backfill_of_everything_from_the_ui(empty: Curated, server: Server) ->
 
     assert {run["status"] for run in found["runs"]} == {"SUCCESS"}
     # many shards in one run: 3 shards and 2 to a run are 2 runs for each stretch of
-    # assets, and one for the groups, whatever the number of assets
-    assert len(found["runs"]) == 5
+    # assets, one for the groups, one for the release, whatever the number of assets
+    assert len(found["runs"]) == 6
     with open_instance(empty.recipe) as instance:
         for asset in assets:
             if asset != "duplicate_groups":
@@ -145,7 +145,7 @@ def test_a_backfill_of_everything_from_the_ui(empty: Curated, server: Server) ->
     assert (done.num_shards, done.differences) == (3, ())
 
     nodes = {node["assetKey"]["path"][0]: node for node in server.ask(GRAPH)["assetNodes"]}
-    assert set(nodes) == set(assets)
+    assert set(nodes) == {*assets, "release"}
     for asset in ("embeddings", "selection", "filtered_shard"):
         (event,) = nodes[asset]["latestMaterializationByPartition"]
         entries = {entry["label"]: entry for entry in event["metadataEntries"]}
