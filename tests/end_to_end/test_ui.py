@@ -128,6 +128,8 @@ def test_a_backfill_of_everything_from_the_ui(empty: Curated, server: Server) ->
     assets = Lineage(empty.recipe).assets
     with open_browser() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         launch_by_clicking(page, server)
         found = wait_for(server)
         assert found["status"] == "COMPLETED_SUCCESS", found
@@ -159,7 +161,7 @@ def test_a_backfill_of_everything_from_the_ui(empty: Curated, server: Server) ->
 def launch_by_clicking(page: Page, server: Server) -> None:
     """Materialize all assets for all partitions, as a person does it."""
     page.goto(f"{server.url}/asset-groups")
-    page.get_by_role("button", name="Materialize all").click(timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Materialize all").click()
     page.get_by_role("button", name="All", exact=True).click()
     page.get_by_role("button", name="Launch backfill").click()
     expect(page.get_by_role("button", name="Launch backfill")).to_have_count(0)
@@ -168,7 +170,7 @@ def launch_by_clicking(page: Page, server: Server) -> None:
 def look_around(page: Page, server: Server) -> None:
     """See one partition's numbers and pictures, its checks, and where it is from."""
     page.goto(f"{server.url}/assets/selection?view=partitions&partition=00000")
-    expect(page.get_by_text("kept_fraction")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("kept_fraction")).to_be_visible()
     expect(
         page.get_by_role("cell", name="min(width, height) >= 200", exact=True)
     ).to_be_visible()
@@ -178,7 +180,7 @@ def look_around(page: Page, server: Server) -> None:
     assert picture.evaluate("image => image.naturalWidth") > 0
     page.goto(f"{server.url}/assets/filtered_shard?view=checks")
     expect(page.get_by_text("filtered_shards_read_back").first).to_be_visible()
-    expect(page.get_by_text("Passed").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("Passed").first).to_be_visible()
     page.goto(f"{server.url}/assets/selection?view=lineage&lineageScope=upstream")
     expect(page.get_by_text("duplicates", exact=True).first).to_be_visible()
 
