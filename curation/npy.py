@@ -9,6 +9,7 @@ Source: ``numpy.lib.format``, versions 1.0 and 2.0.
 
 import io
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ _PARSERS = {
     (1, 0): npy_format.read_array_header_1_0,
     (2, 0): npy_format.read_array_header_2_0,
 }
+# NumPy parses headers with ast, and of threads that use ast at once Python 3.11 gives some
+# "SystemError: AST constructor recursion depth mismatch": they share one counter.
+_ONE_PARSES = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +249,8 @@ def _parse_header(head: bytes, where: str) -> tuple[tuple[int, ...], np.dtype, i
         version = npy_format.read_magic(file)
         if version not in _PARSERS:
             raise TableError(f"{where}: .npy of version {version}; expected 1.0 or 2.0")
-        shape, fortran_order, dtype = _PARSERS[version](file)
+        with _ONE_PARSES:
+            shape, fortran_order, dtype = _PARSERS[version](file)
     except (ValueError, SyntaxError, TypeError, UnicodeDecodeError) as error:
         raise TableError(f"{where}: not an .npy file that can be read ({error})") from error
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):

@@ -1,7 +1,11 @@
 """What NumPy writes is read, row by row, and nothing else is."""
 
 import io
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import hypothesis.extra.numpy as npst
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curation import npy
 from curation.errors import NotFoundError, TableError
 from curation.npy import (
     map_npy,
@@ -128,6 +133,28 @@ def test_every_cut_of_a_file_is_an_error() -> None:
     for size in range(len(data)):
         with pytest.raises(TableError, match=r"a\.npy"):
             read_npy_header(stored(data[:size]), "a.npy")
+
+
+def test_no_two_threads_parse_headers_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # what happens otherwise (a SystemError of ast) comes once in some 1500 headers
+    parse, parsing, most = npy._PARSERS[1, 0], set[int](), []
+
+    def watched(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+        parsing.add(threading.get_ident())
+        time.sleep(0.001)
+        most.append(len(parsing))
+        parsing.remove(threading.get_ident())
+        return parse(file)
+
+    monkeypatch.setitem(npy._PARSERS, (1, 0), watched)
+    storage = LocalStorage(tmp_path)
+    np.save(tmp_path / "part.npy", np.zeros((10, 4), np.float16))
+    with ThreadPoolExecutor(16) as pool:
+        rows = pool.map(lambda _: read_npy_header(storage, "part.npy").num_rows, range(100))
+        assert set(rows) == {10}
+    assert most == [1] * 100
 
 
 def test_a_missing_file_is_not_found() -> None:
