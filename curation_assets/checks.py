@@ -45,6 +45,7 @@ from curation.tables import (
 )
 from curation.verify import verify_shard
 from curation_assets.lineage import Lineage
+from curation_assets.partitions import SHARDS
 from curation_assets.shard_asset import recorded_versions
 
 MOST_TOLD = 20  # faults that a result lists
@@ -94,12 +95,15 @@ class CheckedShards:
         others = sorted(set(self.recorded) - set(self.checked)) or sorted(self.checked)
         step = -(-len(others) // MOST_COMPARED)
         scores = self.lineage.artifacts.scores
-        there = [scores(shard) for shard in others[::step] if self._has(scores(shard))]
-        tables = [self.table(SCORES, path) for path in there]
+        paths = [scores(shard) for shard in others[::step]]
+        tables = [self.table(SCORES, path) for path in paths if self.output.exists(path)]
         return pa.concat_tables(tables) if tables else None
 
-    def _has(self, path: str) -> bool:
-        return self.output.exists(path)
+    @cached_property
+    def first_embedded(self) -> str | None:
+        """The first shard with embeddings of these settings, by which others are judged."""
+        path = self.lineage.artifacts.embeddings
+        return next((s for s in self.recorded if self.output.exists(path(s))), None)
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,21 @@ def define_checks(lineage: Lineage) -> list[dg.AssetChecksDefinition]:
     return [_define(check, lineage) for check in CHECKS]
 
 
+def shards_to_check(
+    context: dg.AssetCheckExecutionContext, asset: str
+) -> tuple[list[str], list[str]]:
+    """Give the shards that a check is about, and all that its asset is recorded for.
+
+    It is about those of its run or, launched by itself, about all of the latter. Shards
+    that are gone from the source are in neither: their artifacts may be gone too.
+    """
+    there = context.instance.get_dynamic_partitions(SHARDS.name or "")
+    recorded = sorted(set(recorded_versions(context.instance, asset)).intersection(there))
+    if context.has_partition_key or context.has_partition_key_range:
+        return list(context.partition_keys), recorded
+    return recorded, recorded
+
+
 def _define(check: ShardCheck, lineage: Lineage) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=check.asset,
@@ -133,9 +152,7 @@ def _define(check: ShardCheck, lineage: Lineage) -> dg.AssetChecksDefinition:
         output: dg.ResourceParam[Storage],
         classifiers: dg.ResourceParam[dict[str, Classifier]],
     ) -> dg.AssetCheckResult:
-        recorded = sorted(recorded_versions(context.instance, check.asset))
-        of_a_run = context.has_partition_key or context.has_partition_key_range
-        checked = list(context.partition_keys) if of_a_run else recorded
+        checked, recorded = shards_to_check(context, check.asset)
         shards = CheckedShards(lineage, output, classifiers, checked, recorded)
         told = [
             f"{shard}: {fault}"
@@ -168,8 +185,8 @@ def _embeddings_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
     table = shards.table(EMBEDDINGS, path, ["key", "error", EMBEDDING])
     yield from row_faults(shards.keys(shard), table)
     yield from vector_faults(table)
-    first = shards.recorded[0] if shards.recorded else shard
-    yield from encoder_faults({s: shards.encoder(s) for s in dict.fromkeys([first, shard])})
+    both = dict.fromkeys([shards.first_embedded or shard, shard])
+    yield from encoder_faults({s: shards.encoder(s) for s in both})
 
 
 def _quarantine_faults(shards: CheckedShards, shard: str) -> Iterator[str]:

@@ -14,9 +14,9 @@ from curation.image_loaders import LoaderSettings
 from curation.parity import stored_cosines
 from curation.storage import Storage
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_table
+from curation_assets.checks import shards_to_check
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import tar_path
-from curation_assets.shard_asset import recorded_versions
 
 NUM_IMAGES = 8
 MEDIAN_COSINE = 0.998
@@ -46,9 +46,7 @@ def parity_check(lineage: Lineage) -> dg.AssetChecksDefinition:
         output: dg.ResourceParam[Storage],
         embedder: dg.ResourceParam[Embedder],
     ) -> dg.AssetCheckResult:
-        of_a_run = context.has_partition_key or context.has_partition_key_range
-        recorded = recorded_versions(context.instance, "embeddings")
-        shards = list(context.partition_keys) if of_a_run else sorted(recorded)
+        shards, _ = shards_to_check(context, "embeddings")
         if not shards:
             return dg.AssetCheckResult(passed=True, metadata={"images": 0})
         try:

@@ -1,11 +1,8 @@
 """Asset checks on a curated dataset, sound and tampered with."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from curation.tables import (
     EMBEDDING,
@@ -19,19 +16,13 @@ from curation.tables import (
 )
 from curation_assets.checks import CHECKS
 from curation_assets.parity_check import PARITY_CHECK
+from curation_assets.partitions import SHARDS
 from jobs.curate import curate
 from jobs.definitions import build_definitions
-from jobs.instance import open_instance
 from resources.progress import LineProgress
 from tests.conftest import Curated
 
 SHARD = "train/00001"
-
-
-@pytest.fixture
-def instance(curated: Curated) -> Iterator[dg.DagsterInstance]:
-    with open_instance(curated.recipe) as opened:
-        yield opened
 
 
 def evaluate(
@@ -161,6 +152,20 @@ def test_a_run_looks_at_its_own_shards_and_tells_what_it_finds(curated: Curated)
     told = result.warned["few_are_quarantined"].splitlines()
     assert [line.partition(":")[0] for line in told] == [SHARD, "What to do"]
     assert "checks" in result.seconds
+
+
+def test_shards_that_are_gone_are_neither_checked_nor_a_measure_for_others(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    gone = "00000"
+    for asset in ("shard_index", "embeddings", "scores", "duplicates", "selection"):
+        for path in curated.artifacts.of(asset, gone):
+            curated.output.delete(path)
+    instance.delete_dynamic_partition(SHARDS.name or "", gone)
+    found = evaluate(curated, instance)
+    for name in ("vectors_are_whole", "scores_are_in_range", "every_sample_is_decided"):
+        assert found[name].passed, found[name].description
+        assert found[name].metadata["shards"].value == 2
 
 
 def test_a_missing_table_is_told_by_its_shard(

@@ -1,10 +1,7 @@
 """Stored vectors are compared with what timm's own transform gives."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import numpy as np
-import pytest
 
 from curation.tables import (
     EMBEDDING,
@@ -16,16 +13,9 @@ from curation.tables import (
 )
 from curation_assets.parity_check import PARITY_CHECK
 from jobs.definitions import build_definitions
-from jobs.instance import open_instance
 from tests.conftest import Curated
 
 FIRST = "00000"
-
-
-@pytest.fixture
-def instance(curated: Curated) -> Iterator[dg.DagsterInstance]:
-    with open_instance(curated.recipe) as opened:
-        yield opened
 
 
 def evaluate(curated: Curated, instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:
