@@ -8,30 +8,29 @@ none is where the check of recall fails, so that nothing is ever decided by such
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
 
 from curation.artifacts import Artifacts
-from curation.dedup.duplicates import Rule, find_duplicates
+from curation.dedup.duplicates import ComparedShards, Rule, find_duplicates
 from curation.dedup.resolve import Removals, duplicate_tables
-from curation.errors import DataError, StaleError
+from curation.errors import DataError
 from curation.fingerprint import fingerprint
 from curation.selection import COLUMNS
 from curation.storage import Storage
 from curation.tables import (
     DUPLICATES,
-    EMBEDDING,
     EMBEDDINGS,
     SCORES,
-    embedding_matrix,
     read_about,
     read_table,
     write_table,
 )
+from curation_assets.centroids import bring_all, centroids_event
+from curation_assets.cluster_bins import compare_pending
 from curation_assets.duplicates import described, duplicates_inputs
 from curation_assets.failures import run_failures
 from curation_assets.global_asset import (
@@ -48,12 +47,12 @@ from curation_assets.shard_asset import (
     made_from,
     newest_event,
     partition_event,
+    recorded_version,
     recorded_versions,
 )
 
 if TYPE_CHECKING:
     from curation.dedup.probe import MissedEstimate
-    from curation.dedup.upkeep import EmbeddedShards
 
 RECALL_CHECK = "recall_is_enough"
 
@@ -72,7 +71,7 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
 
     @dg.asset(
         name="duplicate_groups",
-        deps=all_shard_deps(lineage, "duplicate_groups"),
+        deps=[*all_shard_deps(lineage, "duplicate_groups"), *_bins_dep(lineage)],
         code_version=lineage.code_version("duplicate_groups"),
         op_tags=recipe_tags(lineage),
         group_name="decision",
@@ -96,7 +95,8 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
         with run_failures():
             inputs = current_inputs(context.instance, lineage, "duplicate_groups")
             shards = sorted(inputs["embeddings"])
-            groups = find_groups(output, lineage, shards)
+            compared = _compare(context, output, lineage, shards)
+            groups = find_groups(output, lineage, shards, compared)
             fault = recall_fault(groups, lineage.recipe.checks.min_recall)
             yield dg.AssetCheckResult(
                 check_name=RECALL_CHECK,
@@ -124,10 +124,16 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
     return duplicate_groups
 
 
+def _bins_dep(lineage: Lineage) -> list[dg.AssetDep]:
+    if lineage.recipe.duplicates.min_similarity is None:
+        return []
+    return [dg.AssetDep("cluster_bins", partition_mapping=dg.AllPartitionMapping())]
+
+
 _WHAT_TO_DO = (
     "{}. Nothing is recorded. The cells that embeddings are compared in may have been "
-    "fitted to far fewer: delete {}/compared, and the next run compares all of them anew. "
-    "Or lower checks.min_recall"
+    "fitted to far fewer: materialize centroids with `refit: true`, or delete {}/compared, "
+    "and all are compared anew. Or lower checks.min_recall"
 )
 
 
@@ -160,32 +166,46 @@ def recall_metadata(groups: Groups) -> dict[str, float | int]:
     }
 
 
-def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Groups:
+def _compare(
+    context: dg.AssetExecutionContext,
+    output: Storage,
+    lineage: Lineage,
+    shards: Sequence[str],
+) -> ComparedShards | None:
+    """Compare the vectors that no run of ``cluster_bins`` did; None if there are none."""
+    brought = bring_all(context, output, lineage, shards)
+    if brought is None:
+        return None
+    # torch comes with it, which only those need who compare vectors
+    from curation.dedup.state import current_ordinals
+
+    if brought.num_new or not recorded_version(context.instance, "centroids"):
+        context.log_event(centroids_event(brought))
+    compare_pending(context, lineage, brought.state)
+    return ComparedShards(brought.state, current_ordinals(brought.state, brought.shards))
+
+
+def find_groups(
+    output: Storage,
+    lineage: Lineage,
+    shards: Sequence[str],
+    compared: ComparedShards | None,
+) -> Groups:
     """Find the copies among the samples of some shards.
 
     Args:
         output: Holds their embeddings and scores.
         lineage: Of the recipe.
         shards: Their order breaks ties of preference.
+        compared: Where their vectors were; None if there are none to compare.
     """
     settings, artifacts = lineage.recipe.duplicates, lineage.artifacts
 
     def read(ordinal: int, columns: Sequence[str]) -> pa.Table:
         return _read_columns(output, artifacts, shards[ordinal], columns)
 
-    rule = Rule(
-        settings.prefer, settings.exact, settings.max_hamming, settings.min_similarity
-    )
-    compared = None
-    if settings.min_similarity is not None:
-        # torch comes with it, which only those need who compare vectors
-        from curation.dedup.upkeep import compare_shards, similarity_floor
-
-        folder = artifacts.compared(similarity_floor(settings.min_similarity))
-        embedded = _embedded(output, artifacts, shards)
-        compared = compare_shards(output, folder, embedded, settings.min_similarity)
-        if compared is None:
-            rule = replace(rule, min_similarity=None)
+    similarity = None if compared is None else settings.min_similarity
+    rule = Rule(settings.prefer, settings.exact, settings.max_hamming, similarity)
     removals = find_duplicates(len(shards), read, rule, compared=compared)
     if compared is None or rule.min_similarity is None:
         return Groups(removals, None)
@@ -195,31 +215,6 @@ def find_groups(output: Storage, lineage: Lineage, shards: Sequence[str]) -> Gro
         compared.state, compared.ordinals, removals, min_similarity=rule.min_similarity
     )
     return Groups(removals, missed)
-
-
-def _embedded(
-    output: Storage, artifacts: Artifacts, shards: Sequence[str]
-) -> "EmbeddedShards":
-    """Say which vectors there are: embeddings' fingerprints are of all they are made of."""
-    from curation.dedup.upkeep import EmbeddedShards
-
-    abouts = {shard: read_about(output, artifacts.embeddings(shard)) for shard in shards}
-    encoders = {fingerprint(about["encoder"]) for about in abouts.values()}
-    if len(encoders) > 1:
-        raise StaleError(
-            "the shards were embedded by different encoders; materialize embeddings again"
-        )
-
-    def read(shard: str) -> np.ndarray:
-        table = read_table(output, artifacts.embeddings(shard), EMBEDDINGS, [EMBEDDING])
-        return embedding_matrix(table[EMBEDDING])[0]
-
-    return EmbeddedShards(
-        encoder="".join(encoders),
-        fingerprints={shard: about["fingerprint"] for shard, about in abouts.items()},
-        num_rows=sum(about["num_rows"] for about in abouts.values()),
-        read=read,
-    )
 
 
 def _tables(

@@ -13,6 +13,9 @@ from curation.storage import Storage, StoredFile
 
 SHARDS = dg.DynamicPartitionsDefinition(name="shards")
 
+CLUSTER_BINS = dg.DynamicPartitionsDefinition(name="cluster_bins")
+"""Groups of cells that embeddings are compared in, by their numbers."""
+
 SUFFIX = ".tar"
 
 # Dagster's UI splits typed keys at commas and reads "..." as a range; "|" separates the

@@ -12,7 +12,9 @@ import dagster as dg
 
 from curation.recipe import Recipe
 from curation_assets.caption_embeddings import caption_embeddings_asset
+from curation_assets.centroids import centroids_asset
 from curation_assets.checks import define_checks
+from curation_assets.cluster_bins import cluster_bins_asset
 from curation_assets.duplicate_groups import duplicate_groups_asset
 from curation_assets.duplicates import duplicates_asset
 from curation_assets.embeddings import embeddings_asset
@@ -46,7 +48,7 @@ ASSETS = {
     "selection": selection_asset,
     "filtered_shard": filtered_shard_asset,
 }
-"""What defines each asset for a recipe, but for ``release``, which is made when asked."""
+"""What defines each asset that is brought up to date by itself."""
 
 
 def asset_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
@@ -66,6 +68,8 @@ def asset_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
         # backfill policies and pools are beta in Dagster 1.13; the design rests on them
         warnings.simplefilter("ignore", dg.BetaWarning)
         assets = [ASSETS[name](lineage) for name in lineage.assets]
+        if recipe.duplicates.min_similarity is not None:
+            assets += [centroids_asset(lineage), cluster_bins_asset(lineage)]
     assets.append(release_asset(lineage))
     return dg.Definitions(
         assets=assets,

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from curation.devices import visible_gpus
+from curation.errors import InputError
 from curation.recipe import Recipe
 from curation_assets.embeddings import GPU_POOL
 from curation_assets.partitions import SHARDS
@@ -20,8 +21,17 @@ ROOT = Path(__file__).parents[1]
 
 
 def dagster_home(recipe: Recipe) -> Path:
-    """Give the instance's folder, made ready for use."""
+    """Give the instance's folder, made ready for use.
+
+    Raises:
+        InputError: ``DAGSTER_HOME`` is set, and is no folder.
+    """
     if home := os.environ.get("DAGSTER_HOME"):
+        if not Path(home).is_dir():
+            raise InputError(
+                f"DAGSTER_HOME is {home}, and there is no such folder; make it, or unset "
+                "the variable for a folder in the checkout"
+            )
         return Path(home)
     home_folder = ROOT / ".dagster" / recipe.name
     home_folder.mkdir(parents=True, exist_ok=True)

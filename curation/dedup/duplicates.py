@@ -36,7 +36,15 @@ SemDeDup's "hard" is ``centroid_similarity asc``, its "easy" ``centroid_similari
 ``random`` is drawn from the vector, so that it is the same whenever that is asked.
 """
 
+USUAL_FLOOR = 0.9
+"""Pairs are kept down to it, so that a raised threshold costs nothing."""
+
 _NOBODY = np.empty(0, np.uint64)
+
+
+def similarity_floor(min_similarity: float) -> float:
+    """Give the cosine down to which pairs are kept for a threshold."""
+    return min(USUAL_FLOOR, min_similarity)
 
 
 @dataclass(frozen=True, slots=True)

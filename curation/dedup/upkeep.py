@@ -1,7 +1,6 @@
-"""Bringing a state up to date: the three steps in turn, for one process.
+"""Bringing a state up to date with the shards that there are, and beginning it anew.
 
-Many machines can share the second and the third step (``assignment.py``, ``bins.py``); a
-dataset that one machine compares in a night needs no more than this.
+What is brought here is then compared, bin by bin (``bins.py``), by any number of machines.
 """
 
 import math
@@ -11,22 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation.dedup.assignment import ShardVectors, add_shards
-from curation.dedup.bins import compare_bin, pending_bins
 from curation.dedup.centroids import ROWS_PER_CELL, CellSettings, fit_centroids
-from curation.dedup.duplicates import ComparedShards
+from curation.dedup.duplicates import similarity_floor
 from curation.dedup.semantic import default_cells
-from curation.dedup.state import (
-    State,
-    StateSettings,
-    create_state,
-    current_ordinals,
-    open_state,
-)
+from curation.dedup.state import State, StateSettings, create_state, open_state
 from curation.errors import NotFoundError
 from curation.storage.base import Storage
 
 ROWS_PER_BIN = 250_000  # that are held at once while a bin is compared
-USUAL_FLOOR = 0.9  # pairs down to it are kept, so that a raised threshold costs nothing
 
 
 @dataclass(frozen=True)
@@ -43,22 +34,34 @@ class EmbeddedShards:
     """Gives the vectors of a shard: ``(N, dim)`` float16 of unit length, or zero."""
 
 
-def compare_shards(
-    storage: Storage, folder: str, shards: EmbeddedShards, min_similarity: float
-) -> ComparedShards | None:
-    """Compare what is new with all that is there.
+@dataclass(frozen=True)
+class Brought:
+    """A state that has the vectors of all shards, in the bins that their cells are in."""
 
-    The cells are fitted once, to the shards of the first call, and then frozen.
+    state: State
+    shards: tuple[tuple[str, str], ...]
+    """Names, and fingerprints of the vectors, in the order that ordinals shall have."""
+    num_new: int
+    """Shards that it did not have."""
+
+
+def bring_shards(
+    storage: Storage, folder: str, shards: EmbeddedShards, min_similarity: float
+) -> Brought | None:
+    """Bring the vectors of new shards into a state; begin it if there is none.
+
+    The cells are fitted once, to the shards of the first call, and then frozen. Only one
+    process may do this at a time.
 
     Args:
         storage: Holds the state.
-        folder: The state's. It is of one encoder and one :func:`similarity_floor`.
+        folder: The state's. It is of one encoder and one
+            :func:`~curation.dedup.duplicates.similarity_floor`.
         shards: All that there are now.
         min_similarity: The cosine from which two samples are to be copies.
 
     Returns:
-        What :func:`~curation.dedup.duplicates.find_duplicates` takes; None if no sample
-        has a vector, and there is nothing to compare.
+        The state; None if no sample has a vector, and there is nothing to compare.
     """
     try:
         state = open_state(storage, folder)
@@ -73,15 +76,20 @@ def compare_shards(
         rank = np.zeros(len(vectors))  # all alike: a hint for speed, no more
         return ShardVectors(ordinal, shards.encoder, vectors, rank)
 
-    add_shards(state, shards.fingerprints, read)
-    for bin_ in pending_bins(state):
-        compare_bin(state, bin_)
-    return ComparedShards(state, current_ordinals(state, shards.fingerprints.items()))
+    num_new = add_shards(state, shards.fingerprints, read)
+    return Brought(state, tuple(shards.fingerprints.items()), num_new)
 
 
-def similarity_floor(min_similarity: float) -> float:
-    """Give the similarity down to which pairs are kept for a threshold."""
-    return min(USUAL_FLOOR, min_similarity)
+def forget_state(storage: Storage, folder: str) -> None:
+    """Delete a state, so that cells are fitted anew; nothing is done if there is none.
+
+    What vouches for other files goes before them: if this is interrupted, what is left is
+    a state that lacks some shards.
+    """
+    for kind in ("pairs", "parts", "rows", "batches"):
+        for file in storage.list_files(f"{folder}/{kind}"):
+            storage.delete(file.path)
+    storage.delete(f"{folder}/centroids.parquet")
 
 
 def _begin(

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from curation.devices import visible_gpus
+from curation.errors import InputError
 from curation.recipe import Recipe
 from curation_assets.partitions import SHARDS
 from jobs import instance as module
@@ -17,6 +18,14 @@ RECIPE = Recipe(name="one", source="/nowhere", output="/nowhere-else")
 def test_the_variable_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     assert dagster_home(RECIPE) == tmp_path
+
+
+def test_a_variable_that_names_no_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "gone"))
+    with pytest.raises(InputError, match="gone, and there is no such folder"):
+        open_instance(RECIPE)
 
 
 def test_every_recipe_has_a_home_of_its_own_with_the_checkouts_settings(
