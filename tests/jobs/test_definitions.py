@@ -51,6 +51,19 @@ def test_every_asset_has_a_description_a_group_and_kinds(curated: Curated) -> No
         assert node.kinds
 
 
+def test_a_recipe_that_compares_embeddings_has_their_cells_and_bins(
+    curated: Curated,
+) -> None:
+    curated.edit("machine:", "duplicates: {min_similarity: 0.95}\nmachine:")
+    definitions = build_definitions(curated.recipe)
+    dg.Definitions.validate_loadable(definitions)
+    graph = definitions.resolve_asset_graph()
+    parents = graph.get(dg.AssetKey("duplicate_groups")).parent_keys
+    assert dg.AssetKey("cluster_bins") in parents
+    parents = graph.get(dg.AssetKey("cluster_bins")).parent_keys
+    assert parents == {dg.AssetKey("centroids")}
+
+
 def test_a_wrong_recipe_does_not_load(curated: Curated) -> None:
     with pytest.raises(InputError, match="width"):
         build_definitions(curated.edit("min(width", "min(widht"))
