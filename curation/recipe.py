@@ -184,6 +184,11 @@ class MachineSettings(Settings):
     """Run the model through torch.compile: worth it from some ten thousand images on."""
     shards_per_run: int = Field(default=50, gt=0, le=1000)
     """Shards that one Dagster run takes, with the model loaded once."""
+    copies_gb: float = Field(default=32, ge=0)
+    """Disk, in 10^9 bytes, for local copies of remote tars, which are fetched once and
+    ahead of the model; 0 reads them where they are."""
+    copies_folder: str | None = None
+    """Where the copies are; by default ``curation`` in the user's cache folder."""
 
 
 class Recipe(Settings):

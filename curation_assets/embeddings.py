@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -12,7 +13,8 @@ from curation.embedders import Embedder
 from curation.embedding_workers import EmbeddingTools, Outcome, embed_on_workers
 from curation.errors import CurationError
 from curation.shard_embedding import EmbedShard, embed_shard
-from curation.storage import Storage
+from curation.storage import LocalCopies, Storage
+from curation.storage.base import run_ahead
 from curation.tables import EMBEDDINGS, read_table
 from curation_assets.lineage import Lineage
 from curation_assets.metadata import count_table, picture_sheets
@@ -54,6 +56,7 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
         embedder: dg.ResourceParam[Embedder],
         image_loader: dg.ResourceParam[ImageLoaderChoice],
         devices: dg.ResourceParam[Devices],
+        local_copies: dg.ResourceParam[LocalCopies],
         progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
         tools = EmbeddingTools(embedder, image_loader.name, image_loader.settings)
@@ -67,19 +70,22 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
         def make(tasks: Sequence[ShardTask]) -> Iterator[Made]:
             if not tasks:
                 return
-            work = {_embed_shard(task): task for task in tasks}
+            of_path = {artifacts.embeddings(task.shard): task for task in tasks}
             with devices.claim(len(tasks)) as claimed:
+                # each worker's next tar comes while it embeds the one before
+                work = run_ahead((partial(fetched, t) for t in tasks), len(claimed))
                 for done in embed_on_workers(work, embed_shard, tools, claimed):
-                    task = work[done.task]
+                    local_copies.drop(done.task.source)
+                    task = of_path[done.task.path]
                     yield task, _failure(done) or {**describe(task), **_speed(done)}
 
         def find(task: ShardTask) -> Metadata | None:
             path = artifacts.embeddings(task.shard)
             return describe(task) if is_current(output, path, task) else None
 
-        def _embed_shard(task: ShardTask) -> EmbedShard:
+        def fetched(task: ShardTask) -> EmbedShard:
             return EmbedShard(
-                source,
+                local_copies.fetch(source, tar_path(task.shard)),
                 output,
                 artifacts.catalog(task.shard),
                 artifacts.embeddings(task.shard),

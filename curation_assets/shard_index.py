@@ -12,7 +12,7 @@ from curation.index import (
     read_catalog,
     write_catalog,
 )
-from curation.storage import Storage
+from curation.storage import LocalCopies, Storage
 from curation.tar import read_members
 from curation_assets.lineage import Lineage
 from curation_assets.metadata import count_table
@@ -46,10 +46,16 @@ def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         source: dg.ResourceParam[Storage],
         output: dg.ResourceParam[Storage],
+        local_copies: dg.ResourceParam[LocalCopies],
         progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
+        embedded_next = _makes(context, "embeddings")
+
         def make(task: ShardTask) -> Metadata:
-            index = _indexed(source, task.shard, lineage.recipe.on_damage)
+            tars = source
+            if embedded_next:  # else headers are read where they are, and no more
+                tars = local_copies.fetch(source, tar_path(task.shard))
+            index = _indexed(tars, task.shard, lineage.recipe.on_damage)
             output.write(artifacts.index(task.shard), format_index(index))
             path = artifacts.catalog(task.shard)
             write_catalog(output, path, index, fingerprint=task.fingerprint)
@@ -77,6 +83,12 @@ def describe(index: ShardIndex) -> Metadata:
         "losses": count_table("reason", reasons),
         "lost_members": len(index.losses),
     }
+
+
+def _makes(context: dg.AssetExecutionContext, asset: str) -> bool:
+    """Tell whether the run makes an asset too."""
+    chosen = context.run.asset_selection
+    return chosen is None or dg.AssetKey(asset) in chosen
 
 
 def _indexed(source: Storage, shard: str, on_damage: str) -> ShardIndex:

@@ -32,6 +32,7 @@ from resources.classifiers import ClassifiersResource
 from resources.devices import DevicesResource
 from resources.embedder import EmbedderResource
 from resources.image_loader import ImageLoaderResource
+from resources.local_copies import LocalCopiesResource
 from resources.progress import ProgressResource
 from resources.storage import StorageResource
 from resources.text_embedder import TextEmbedderResource
@@ -105,4 +106,7 @@ def recipe_resources(recipe: Recipe) -> Mapping[str, Any]:
         ),
         "classifiers": ClassifiersResource(classifiers=recipe.classifiers),
         "progress": ProgressResource(),
+        "local_copies": LocalCopiesResource(
+            gigabytes=machine.copies_gb, folder=machine.copies_folder
+        ),
     }

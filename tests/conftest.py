@@ -193,6 +193,7 @@ def curated(
     """Give a copy of the curated dataset, with its records, to do with as one likes."""
     shutil.copytree(curated_once.folder, tmp_path / "copy")  # keeps times of change
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "copy" / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Curated(tmp_path / "copy")
 
 

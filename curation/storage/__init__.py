@@ -7,12 +7,14 @@ from curation.errors import InputError, UnknownNameError
 from curation.storage.base import ByteRange, Part, Storage, StoredFile
 from curation.storage.http import HttpStorage
 from curation.storage.local import LocalStorage
+from curation.storage.local_copies import LocalCopies
 from curation.storage.memory import MemoryStorage
 from curation.storage.s3 import S3Settings, S3Storage
 
 __all__ = [
     "ByteRange",
     "HttpStorage",
+    "LocalCopies",
     "LocalStorage",
     "MemoryStorage",
     "Part",

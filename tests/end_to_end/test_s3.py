@@ -1,5 +1,7 @@
 """Raw shards, artifacts and filtered shards on a real S3 server."""
 
+from pathlib import Path
+
 import pytest
 
 from curation.storage import S3Settings, S3Storage
@@ -25,10 +27,14 @@ def on_s3(curated: Curated, s3_storage: S3Storage) -> tuple[Curated, S3Storage]:
     return curated, s3_storage
 
 
-def test_the_same_is_made_on_s3_as_in_a_folder(on_s3: tuple[Curated, S3Storage]) -> None:
+def test_the_same_is_made_on_s3_as_in_a_folder(
+    on_s3: tuple[Curated, S3Storage], tmp_path: Path
+) -> None:
     curated, server = on_s3
     result = curate(curated.recipe, LineProgress(print))
     assert result.failed == {}
+    # tars were fetched to copies, which are gone since they were embedded
+    assert [path.name for path in (tmp_path / "cache" / "curation").iterdir()] == [".lock"]
     names = [f.path for f in curated.output.list_files("filtered")]
     assert names == [
         f.path.removeprefix("made/") for f in server.list_files("made/filtered")
