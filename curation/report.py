@@ -1,4 +1,4 @@
-"""A selection as one HTML page: funnel, histograms, pictures by reason, copies in pairs.
+"""A selection as one HTML page: funnel, histograms, pictures by reason, copies in rows.
 
 The page is one file that needs no network: plots are inline SVG, pictures are data URLs.
 Captions, keys and reasons come from whoever made the shards, so all text is escaped where
@@ -47,6 +47,17 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class PicturedGroup:
+    """A group of copies."""
+
+    stays: Picture
+    copies: Sequence[Picture]
+    """That go for it: some, if they are many."""
+    num_copies: int
+    """All that go for it."""
+
+
+@dataclass(frozen=True)
 class Histogram:
     """How one column's values are distributed, and where the filter cuts."""
 
@@ -69,8 +80,10 @@ class Report:
     funnel: Funnel
     histograms: Sequence[Histogram] = ()
     galleries: Sequence[Gallery] = ()
-    copies: Sequence[tuple[Picture, Picture]] = ()
-    """A dropped copy, and the sample that is kept in its place."""
+    groups: Sequence[PicturedGroup] = ()
+    """Of copies, in the order that they are shown in."""
+    num_groups: int = 0
+    """All that there are."""
     remarks: Sequence[str] = ()
     """What a reader should know of how it was made."""
 
@@ -84,7 +97,7 @@ def format_report(report: Report) -> str:
             _funnel(report.funnel),
             _section("Distributions", map(_histogram, report.histograms)),
             _section("Pictures", map(_gallery, report.galleries)),
-            _section("Copies, each beside what is kept", map(html_pair, report.copies)),
+            _section(_groups_title(report), map(_group, report.groups)),
         ]
     )
     return html_page(report.title, body)
@@ -122,6 +135,9 @@ figure { margin: 0; width: 124px; font-size: 11px; line-height: 1.3;
          overflow-wrap: anywhere; }
 figure img { display: block; } figure .note { color: #666; }
 .pair { display: inline-flex; gap: .3rem; margin: 0 1.2rem 1rem 0; }
+.group { margin-bottom: 1rem; }
+.group h3 { margin: 0 0 .3rem; font-size: 12px; font-weight: normal; color: #666; }
+figure.stays img { outline: 3px solid #3a9d5d; outline-offset: -3px; }
 .parts { display: flex; flex-wrap: wrap; column-gap: 1rem; }
 .plot { width: 530px; } .plot svg { max-width: 100%; }
 .gallery { width: 100%; }
@@ -209,7 +225,25 @@ def html_pair(pair: tuple[Picture, Picture]) -> str:
     return f'<div class="pair">{_figure(pair[0])}{_figure(pair[1])}</div>'
 
 
-def _figure(picture: Picture) -> str:
+def _groups_title(report: Report) -> str:
+    shown, all_ = len(report.groups), report.num_groups
+    which = f"the {shown:,} largest of {all_:,} groups" if shown < all_ else "all groups"
+    return f"Copies: {which}, framed what stays"
+
+
+def _group(group: PicturedGroup) -> str:
+    """Show a group in a row, what stays first."""
+    hidden = group.num_copies - len(group.copies)
+    more = f", {hidden:,} not shown" if hidden else ""
+    pictures = _figure(group.stays, "stays") + "".join(map(_figure, group.copies))
+    return (
+        f'<div class="group"><h3>1 stays, {group.num_copies:,} '
+        f"{'goes' if group.num_copies == 1 else 'go'}{more}</h3>"
+        f'<div class="pictures">{pictures}</div></div>'
+    )
+
+
+def _figure(picture: Picture, kind: str = "picture") -> str:
     data = base64.b64encode(contact_sheet([picture.image], side=PICTURE_SIDE)).decode()
     texts = (("key", picture.key), ("note", picture.note), ("caption", picture.caption))
     below = "".join(
@@ -219,6 +253,7 @@ def _figure(picture: Picture) -> str:
     )
     name = html_text(f"{picture.shard} {picture.key}")
     return (
-        f'<figure title="{name}"><img src="data:image/jpeg;base64,{data}" alt="" '
+        f'<figure class="{kind}" title="{name}">'
+        f'<img src="data:image/jpeg;base64,{data}" alt="" '
         f'width="{PICTURE_SIDE}" height="{PICTURE_SIDE}">{below}</figure>'
     )

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.copy_groups import CopyGroup, group_of
 from curation.errors import NotFoundError, UnknownNameError
 from curation.index import read_catalog
 from curation.recipe import Recipe
@@ -37,10 +39,8 @@ class Story:
     """``name``, ``start`` and ``size`` of each, in the raw tar."""
     facts: dict[str, Any]
     scores: dict[str, float | None]
-    stands_for_it: dict[str, Any] | None
-    """The sample that is kept in its place: shard, key, kind and similarity."""
-    stands_for: list[dict[str, Any]]
-    """The samples that it is kept in place of."""
+    group: CopyGroup | None
+    """The copies that it is one of, whether it stays or goes; None if it is alone."""
     kept: bool | None
     reasons: list[str]
     filtered_url: str | None
@@ -51,22 +51,23 @@ class Story:
         return asdict(self)
 
 
-def explain(recipe: Recipe, key: str, shards: Sequence[str]) -> list[Story]:
+def explain(
+    recipe: Recipe, key: str, shards: Sequence[str], known: Sequence[str] | None = None
+) -> list[Story]:
     """Tell the story of every sample that has a key.
 
     Args:
         recipe: Under which it was curated.
         key: The sample's key; samples of several shards may have it.
-        shards: Where to look.
+        shards: Where to look for it.
+        known: All shards that may have copies of it; by default ``shards``.
 
     Raises:
         UnknownNameError: No shard has been embedded that has such a sample.
     """
-    reader = _Reader(recipe)
+    reader = _Reader(recipe, shards if known is None else known)
     stories = [
-        reader.story(shard, key, row, shards)
-        for shard in shards
-        for row in reader.rows(shard, key)
+        reader.story(shard, key, row) for shard in shards for row in reader.rows(shard, key)
     ]
     if not stories:
         known = [k for shard in shards[:20] for k in reader.keys(shard)]
@@ -77,7 +78,8 @@ def explain(recipe: Recipe, key: str, shards: Sequence[str]) -> list[Story]:
 class _Reader:
     """Reads the rows of one sample out of every table."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, known: Sequence[str]) -> None:
+        self.known = known
         self.source = open_storage(recipe.source, recipe.s3)
         self.output: Storage = open_storage(recipe.output, recipe.s3)
         self.artifacts = Lineage(recipe).artifacts
@@ -93,9 +95,7 @@ class _Reader:
             row = table.filter(pc.equal(table["key"], key)).drop_columns([EMBEDDING])
             yield from row.to_pylist()
 
-    def story(
-        self, shard: str, key: str, facts: dict[str, Any], shards: Sequence[str]
-    ) -> Story:
+    def story(self, shard: str, key: str, facts: dict[str, Any]) -> Story:
         path = self.artifacts
         scores = self._row(path.scores(shard), SCORES, key) or {}
         decision = self._row(path.selection(shard), SELECTION, key) or {}
@@ -107,8 +107,7 @@ class _Reader:
             components=self._components(shard, key),
             facts={name: value for name, value in facts.items() if name != "key"},
             scores={name: value for name, value in scores.items() if name != "key"},
-            stands_for_it=self._row(path.duplicates(shard), DUPLICATES, key),
-            stands_for=list(self._copies(shard, key, shards)),
+            group=group_of(self._duplicates, shard, key),
             kept=decision.get("kept"),
             reasons=decision.get("reasons", []),
             filtered_url=f"{self.output.url}/{path.filtered_tar(shard)}" if went else None,
@@ -120,19 +119,11 @@ class _Reader:
         table = own.select(["name", "data_start", "size"])
         return list(table.rename_columns(["name", "start", "size"]).to_pylist())
 
-    def _copies(
-        self, shard: str, key: str, shards: Sequence[str]
-    ) -> Iterator[dict[str, Any]]:
-        for other in shards:
-            table = self._table(self.artifacts.duplicates(other), DUPLICATES)
-            if table is None:
-                continue
-            mine = pc.and_(
-                pc.equal(table["survivor_shard"], shard),
-                pc.equal(table["survivor_key"], key),
-            )
-            for row in table.filter(mine).to_pylist():
-                yield {"shard": other} | {n: row[n] for n in ("key", "kind", "similarity")}
+    @cached_property
+    def _duplicates(self) -> dict[str, pa.Table]:
+        paths = {shard: self.artifacts.duplicates(shard) for shard in self.known}
+        tables = {shard: self._table(path, DUPLICATES) for shard, path in paths.items()}
+        return {shard: table for shard, table in tables.items() if table is not None}
 
     def _row(
         self, path: str, kind: TableKind, key: str, columns: Sequence[str] | None = None

@@ -1,4 +1,4 @@
-"""What a report shows: which samples stand for a reason, a score, a pair of copies.
+"""What a report shows: which samples stand for a reason or a score, which are copies.
 
 All is decided anew from the tables, so that a report agrees with its recipe as it is now.
 How a report looks belongs in ``curation/report.py``.
@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.classifiers import make_classifiers
+from curation.copy_groups import CopyGroup, largest_groups
 from curation.errors import CurationError
 from curation.funnel import count_funnel
 from curation.preview import HISTOGRAM_BINS, Preview, find_thresholds, preview_threshold
 from curation.recipe import Recipe
-from curation.report import Gallery, Histogram, Picture, Report
+from curation.report import Gallery, Histogram, Picture, PicturedGroup, Report
 from curation.selection import QUARANTINED
 from curation.storage import open_storage
 from curation.tables import EMBEDDINGS, read_table
@@ -27,7 +28,8 @@ from curation_assets.partitions import tar_path
 from jobs.decide import Decided, decide
 
 PICTURES = 16  # in a gallery
-PAIRS = 16
+GROUPS = 24  # of copies
+COPIES = 6  # of a group, beside the one that stays: with it, a row of the page
 MOST_REASONS = 20  # that have a gallery; the funnel has all
 PARALLEL_READS = 8
 
@@ -60,9 +62,10 @@ def make_report(recipe: Recipe) -> Report:
         *_extremes(recipe, decided, scores),
         *_by_decision(decided),
     ]
-    pairs = _pairs(decided)
+    tables = {shard: of.duplicates for shard, of in decided.shards.items()}
+    groups, num_groups = largest_groups(tables, most_groups=GROUPS, most_copies=COPIES)
     wanted = [place for choice in choices for place, _ in choice.samples]
-    wanted += [place for pair in pairs for place, _ in pair]
+    wanted += [place for group in groups for place in _members(group)]
     pictures = _read_pictures(recipe, wanted)
     return Report(
         title=f"Selection {recipe.name}",
@@ -76,7 +79,8 @@ def make_report(recipe: Recipe) -> Report:
             Gallery(choice.title, [pictures.show(*sample) for sample in choice.samples])
             for choice in choices
         ],
-        copies=[(pictures.show(*copy), pictures.show(*kept)) for copy, kept in pairs],
+        groups=_pictured(groups, pictures, decided),
+        num_groups=num_groups,
         remarks=_remarks(recipe, decided),
     )
 
@@ -175,19 +179,32 @@ def _group(reason: str) -> str:
     return "quarantined" if reason.startswith(QUARANTINED) else reason
 
 
-def _pairs(decided: Decided) -> list[tuple[tuple[Place, str], tuple[Place, str]]]:
-    rows = [
-        (shard, row)
-        for shard, tables in decided.shards.items()
-        for row in tables.duplicates.to_pylist()
-    ]
+def _members(group: CopyGroup) -> list[Place]:
+    copies = [(copy.shard, copy.key) for copy in group.copies]
+    return [(group.shard, group.key), *copies]
+
+
+def _pictured(
+    groups: Sequence[CopyGroup], pictures: "_Pictures", decided: Decided
+) -> list[PicturedGroup]:
+    """Show groups; of one that stays, and is dropped for other reasons, tell those."""
     return [
-        (
-            ((shard, row["key"]), f"{row['kind']} copy, {row['similarity']:.4g}"),
-            ((row["survivor_shard"], row["survivor_key"]), "is kept in its place"),
+        PicturedGroup(
+            pictures.show((group.shard, group.key), _fate(decided, group)),
+            [pictures.show((one.shard, one.key), one.closeness) for one in group.copies],
+            group.num_copies,
         )
-        for shard, row in _evenly(rows, PAIRS)
+        for group in groups
     ]
+
+
+def _fate(decided: Decided, group: CopyGroup) -> str:
+    selection = decided.selections.get(group.shard)
+    if selection is None:
+        return "stays"
+    rows = selection.filter(pc.equal(selection["key"], group.key))
+    reasons = rows["reasons"][0].as_py()
+    return f"stays of these; dropped: {'; '.join(reasons)}" if reasons else "stays"
 
 
 def _places(tables: Mapping[str, pa.Table]) -> list[Place]:

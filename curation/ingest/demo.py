@@ -25,6 +25,7 @@ from curation.ingest.demo_pictures import distinct_regions, open_photographs
 from curation.ingest.demo_plan import (
     KINDS,
     MIN_SHARDS,
+    NEAR_COPIES,
     STRAYS,
     min_samples_per_shard,
     plan_samples,
@@ -33,7 +34,7 @@ from curation.ingest.demo_samples import DemoSample, make_sample
 from curation.storage.base import Storage
 from curation.tables import PLANTED, read_about, read_table, write_table
 
-VERSION = 1  # of what is planted and how; raised when the same seed gives other bytes
+VERSION = 2  # of what is planted and how; raised when the same seed gives other bytes
 PLANTED_NAME = "planted.parquet"
 
 _TAR_FORMATS = (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT)
@@ -64,6 +65,18 @@ class DemoDataset:
         return _joined(self.folder, PLANTED_NAME)
 
 
+@dataclass(frozen=True, slots=True)
+class FoundCopies:
+    """How what was taken for copies fares against those that were planted."""
+
+    near: int
+    """Near copies that were planted."""
+    near_found: int
+    """Of them, those that went for their original, or their original for them."""
+    wrong: int
+    """Samples that went for one that they are no copy of."""
+
+
 def make_demo_dataset(
     storage: Storage,
     folder: str = "",
@@ -75,10 +88,10 @@ def make_demo_dataset(
     """Make the demo dataset, unless the same one is there already.
 
     The first half of the shards are ``00000.tar`` …, the others ``train/00004.tar`` ….
-    Their tars are of the GNU, pax and ustar formats in turn. Samples whose kind is kept
+    Their tars are of the GNU, pax and ustar formats in turn. Samples that can be decoded
     show regions of photographs that overlap by a quarter at most
-    (``demo_pictures.MAX_OVERLAP``), save for near copies of each other. The truth is
-    written last: where it is, the shards are whole.
+    (``demo_pictures.MAX_OVERLAP``), save for planted copies. The truth is written last:
+    where it is, the shards are whole.
 
     Args:
         storage: Where to.
@@ -143,6 +156,31 @@ def compare_with_planted(planted: pa.Table, found: pa.Table) -> pa.Table:
         if counts[name][0]
     ]
     return pa.Table.from_pylist(rows)
+
+
+def count_found_copies(planted: pa.Table, removed: pa.Table) -> FoundCopies:
+    """Compare samples that were removed as copies with the copies that were planted.
+
+    Args:
+        planted: What :func:`read_planted` gives.
+        removed: One row per removed sample: ``shard``, ``key``, and ``survivor_shard``,
+            ``survivor_key`` of the one that stays for it.
+    """
+    original, near = {}, set()
+    for row in planted.to_pylist():
+        place = row["shard"], row["key"]
+        original[place] = (row["twin_shard"] or place[0], row["twin_key"] or place[1])
+        if row["kind"] in NEAR_COPIES:
+            near.add(place)
+    right, wrong = set(), 0
+    for row in removed.to_pylist():
+        place = row["shard"], row["key"]
+        survivor = row["survivor_shard"], row["survivor_key"]
+        if original[place] == original[survivor]:
+            right |= {place, survivor}
+        else:
+            wrong += 1
+    return FoundCopies(len(near), len(near & right), wrong)
 
 
 def _check_numbers(num_shards: int, samples_per_shard: int, seed: int) -> None:

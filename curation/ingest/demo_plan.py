@@ -22,6 +22,9 @@ belongs to no sample."""
 MIN_SIDE = 200
 """Pixels; an image whose shorter side has fewer is tiny."""
 
+SIMILARITY = "similarity"
+"""What decides on near copies: hashes and embeddings, which may err."""
+
 MIN_SHARDS = 3  # a threefold group of copies spans three
 
 
@@ -41,9 +44,10 @@ KINDS: dict[str, Kind] = {
     "exact_copy": Kind("dropped", 5, "is_duplicate"),
     "exact_copy_threefold": Kind("dropped", 1, "is_duplicate"),
     "exact_copy_same_shard": Kind("dropped", 1, "is_duplicate"),
-    "near_copy_resize": Kind("kept", 3, "semantic similarity"),
-    "near_copy_quality": Kind("kept", 3, "semantic similarity"),
-    "near_copy_crop": Kind("kept", 3, "semantic similarity"),
+    "near_copy_resize": Kind("dropped", 3, SIMILARITY),
+    "near_copy_quality": Kind("dropped", 2, SIMILARITY),
+    "near_copy_crop": Kind("dropped", 2, SIMILARITY),
+    "near_copy_colour": Kind("dropped", 2, SIMILARITY),
     "blurred": Kind("dropped", 12, "sharpness"),
     "tiny": Kind("dropped", 3, "size"),
     "smallest_kept": Kind("kept", 1, "size"),
@@ -78,18 +82,23 @@ KINDS: dict[str, Kind] = {
 }
 """Every kind by its stable name.
 
-Of exact copies the original has the smallest key, so that ``prefer: [pixels desc, key
-asc]`` keeps it. Near copies are kept by exact deduplication; how many a semantic one finds
-is what they are for. ``dotted_base_name`` is ``123.final.jpg``: WebDataset and DALI split
-at the first dot, so that its image has the extension ``final.jpg``, which no recipe lists.
+Of copies the original has the smallest key, and no near copy has more pixels, so that
+``prefer: [pixels desc, key asc]`` keeps it. ``dotted_base_name`` is ``123.final.jpg``:
+WebDataset and DALI split at the first dot, so that its image has the extension
+``final.jpg``, which no recipe lists.
 ``not_adjacent`` has its ``.json`` at the end of the tar. ``key_in_every_shard`` is a
 sample with the key ``cover``, another one in every shard.
 """
 
 EXACT_COPIES = ("exact_copy", "exact_copy_threefold", "exact_copy_same_shard")
-NEAR_COPIES = ("near_copy_resize", "near_copy_quality", "near_copy_crop")
-SHOWN_AGAIN = ("blurred", "tiny", "truncated_jpeg")
-"""Kinds that are never kept, and so may show a region that another sample shows too."""
+NEAR_COPIES = (
+    "near_copy_resize",
+    "near_copy_quality",
+    "near_copy_crop",
+    "near_copy_colour",
+)
+SHOWN_AGAIN = ("truncated_jpeg",)
+"""Kinds without a vector or hash, which may show a region that another sample shows."""
 
 NOT_SHOWN = ("garbage", "empty_file", "html_page", "no_image")
 STRAYS = ("folder_entry", "hidden_file", "readme")
@@ -208,7 +217,7 @@ def _count_and_label(shards: list[list[Slot]]) -> None:
 def _give_regions(
     slots: Sequence[Slot], regions: Sequence[Region], rng: np.random.Generator
 ) -> None:
-    """Give every sample that shows something a region; one that is kept has its own."""
+    """Give every sample that shows something a region of its own, but for copies."""
     shared = (*EXACT_COPIES, *NEAR_COPIES, *SHOWN_AGAIN, *NOT_SHOWN)
     alone = [slot for slot in slots if slot.kind not in shared]
     if len(alone) > len(regions):

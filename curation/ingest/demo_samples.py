@@ -216,7 +216,7 @@ def _recompressed(image: "Image", rng: np.random.Generator) -> tuple["Image", in
 def _resized(image: "Image", rng: np.random.Generator) -> tuple["Image", int, str]:
     from PIL import Image
 
-    factor = float(rng.choice([0.8, 0.9, 1.25, 1.5]))
+    factor = float(rng.choice([0.8, 0.85, 0.9, 0.95]))
     size = round(image.width * factor), round(image.height * factor)
     return image.resize(size, Image.Resampling.BICUBIC), 85, f"{factor} times the size"
 
@@ -228,10 +228,21 @@ def _cropped(image: "Image", rng: np.random.Generator) -> tuple["Image", int, st
     return part, 85, f"{100 * share:.1f} % cut from every side"
 
 
+def _recoloured(image: "Image", rng: np.random.Generator) -> tuple["Image", int, str]:
+    from PIL import ImageEnhance
+
+    saturation = float(rng.choice([0.4, 0.6, 1.5, 1.8]))
+    brightness = float(rng.choice([0.75, 0.85, 1.15, 1.25]))
+    image = ImageEnhance.Color(image).enhance(saturation)
+    image = ImageEnhance.Brightness(image).enhance(brightness)
+    return image, 85, f"{saturation} times the saturation, {brightness} the brightness"
+
+
 _NEAR_COPIES = {
     "near_copy_quality": _recompressed,
     "near_copy_resize": _resized,
     "near_copy_crop": _cropped,
+    "near_copy_colour": _recoloured,
 }
 
 

@@ -1,5 +1,6 @@
 """``curate demo``: see it work, on photographs that come with the packages."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,6 +57,9 @@ def _tables(done: DemoResult) -> list[Table | str]:
         f"{verdict} that is decided by rule became what it should. The probe is a model "
         f"and errs: {done.probe_accuracy:.1%} balanced accuracy on {done.num_test_labels} "
         "labelled samples of shards that it never saw.",
+        f"Of {done.copies.near} near copies (resized, compressed, cropped, recoloured), "
+        f"{done.copies.near_found} were found by hash and embedding; "
+        f"{done.copies.wrong} other samples were taken for copies.",
         f"`make ui` shows it all; `.venv/bin/curate explain {done.example}` tells the "
         "story of one sample.",
     ]
@@ -65,5 +69,6 @@ def _as_json(done: DemoResult) -> dict[str, Any]:
     return {
         "probe_balanced_accuracy": done.probe_accuracy,
         "num_test_labels": done.num_test_labels,
+        "near_copies": asdict(done.copies),
         "planted": done.comparison.to_pylist(),
     }

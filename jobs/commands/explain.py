@@ -1,5 +1,6 @@
 """``curate explain``: the story of one sample."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +25,8 @@ def explain_sample(
 ) -> None:
     """Tell all that is known of a sample: bytes, facts, scores, twins, decision."""
     settings = load_recipe(recipe)
-    tars = list_shards(open_storage(settings.source, settings.s3))
-    stories = explain(settings, key, choose_shards(shards, list(tars)))
+    known = list(list_shards(open_storage(settings.source, settings.s3)))
+    stories = explain(settings, key, choose_shards(shards, known), known)
     if as_json:
         print_json([story.as_json() for story in stories])
     else:
@@ -39,9 +40,7 @@ def _table(story: Story) -> Table:
         rows.append((part["name"], f"bytes {part['start']:,} to {stop:,}"))
     rows += [(name, _shown(value)) for name, value in story.facts.items()]
     rows += [(name, _shown(value)) for name, value in story.scores.items()]
-    if story.stands_for_it:
-        rows.append(("stands for it", _twin(story.stands_for_it, "survivor_")))
-    rows += [("it stands for", _twin(copy, "")) for copy in story.stands_for]
+    rows += _group(story)
     rows.append(("decision", _decision(story)))
     rows += [("  it fails", reason) for reason in story.reasons]
     if story.filtered_url:
@@ -55,9 +54,20 @@ def _decision(story: Story) -> str:
     return "kept" if story.kept else "dropped"
 
 
-def _twin(twin: dict[str, Any], prefix: str) -> str:
-    place = f"{twin[prefix + 'key']} of shard {twin[prefix + 'shard']}"
-    return f"{place} ({twin['kind']}, {twin['similarity']:.4f})"
+def _group(story: Story) -> Iterator[tuple[str, str]]:
+    """Tell of all copies which stays, and how close the others are to it."""
+    group = story.group
+    if group is None:
+        return
+    yield "copies", f"{group.num_copies + 1}, of which one stays"
+    yield "  stays", _member(story, group.shard, group.key)
+    for copy in group.copies:
+        yield "  goes", f"{_member(story, copy.shard, copy.key)} ({copy.closeness})"
+
+
+def _member(story: Story, shard: str, key: str) -> str:
+    itself = ", this one" if (shard, key) == (story.shard, story.key) else ""
+    return f"{key} of shard {shard}{itself}"
 
 
 def _shown(value: Any) -> str:

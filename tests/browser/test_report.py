@@ -47,6 +47,29 @@ def test_the_report_of_a_selection_opens_without_a_complaint(
     assert complaints(browser, file, title="Selection small") == []
 
 
+def test_groups_of_copies_are_rows_with_what_stays_framed(
+    browser: Browser, curated: Curated
+) -> None:
+    report = make_report(curated.recipe)
+    file = curated.folder / "report.html"
+    file.write_text(format_report(report), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1120, "height": 800})
+    page.goto(file.as_uri())
+    groups = page.query_selector_all(".group")
+    assert len(groups) == len(report.groups) > 10
+    for group, expected in zip(groups, report.groups, strict=True):
+        figures = group.query_selector_all("figure")
+        assert len(figures) == 1 + expected.num_copies
+        tops = {round((figure.bounding_box() or {})["y"]) for figure in figures}
+        assert len(tops) == 1
+        framed = [figure.get_attribute("class") == "stays" for figure in figures]
+        assert framed == [True] + [False] * expected.num_copies
+        assert "same bytes" in figures[1].inner_text()
+        outline = "image => getComputedStyle(image).outlineStyle"
+        assert figures[0].eval_on_selector("img", outline) == "solid"
+    page.close()
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_does_nothing(browser: Browser, tmp_path: Path, text: str) -> None:
     file = tmp_path / "report.html"

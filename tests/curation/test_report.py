@@ -11,7 +11,14 @@ from PIL import Image
 
 from curation.funnel import Funnel
 from curation.preview import Threshold
-from curation.report import Gallery, Histogram, Picture, Report, format_report
+from curation.report import (
+    Gallery,
+    Histogram,
+    Picture,
+    PicturedGroup,
+    Report,
+    format_report,
+)
 
 HOSTILE = [
     "<script>document.title = 'taken'</script>",
@@ -64,7 +71,8 @@ def page_of(text: str) -> str:
             funnel=Funnel(10, 6, {text: 4}),
             histograms=[Histogram(text, np.array([1, 3]), np.array([0, 0.5, 1]), [cut])],
             galleries=[Gallery(text, [picture])],
-            copies=[(picture, picture)],
+            groups=[PicturedGroup(picture, [picture], 3)],
+            num_groups=2,
             remarks=[text],
         )
     )
@@ -100,6 +108,26 @@ def test_numbers_of_the_funnel_and_the_plots_are_told() -> None:
     texts = Page(page_of("x")).texts
     assert {"10", "6", "4", "kept >= 0.5"} <= set(texts)
     assert "4 samples have a value; the highest bar is 3." in texts
+
+
+def test_of_copies_what_stays_comes_first_and_what_is_left_out_is_counted() -> None:
+    kept, copy = (Picture("s", key, png(), note) for key, note in (("k", "ok"), ("c", "")))
+    page = format_report(
+        Report(
+            "t",
+            "true",
+            Funnel(1, 1, {}),
+            groups=[PicturedGroup(kept, [copy], 3), PicturedGroup(copy, [kept], 1)],
+            num_groups=7,
+        )
+    )
+    texts = Page(page).texts
+    assert "Copies: the 2 largest of 7 groups, framed what stays" in texts
+    assert texts.index("1 stays, 3 go, 2 not shown") < texts.index("1 stays, 1 goes")
+    classes = [v for name, v in Page(page).attributes if name == "class"]
+    figures = [name for name in classes if name in ("stays", "picture")]
+    assert figures == ["stays", "picture"] * 2
+    assert texts.index("k") < texts.index("c")
 
 
 def test_an_empty_selection_is_a_page_too() -> None:

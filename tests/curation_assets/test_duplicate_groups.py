@@ -172,7 +172,7 @@ def test_close_hashes_find_the_planted_near_copies_and_open_no_image(
     assert {f.path: f.version for f in curated.output.list_files("embeddings")} == tables
     gone = removed(curated)
     near = planted_near_copies(curated)
-    assert near.height == 18
+    assert near.height == 15
     for row in near.iter_rows(named=True):
         pair = {(row["shard"], row["key"]), (row["twin_shard"], row["twin_key"])}
         assert pair & gone.keys(), row

@@ -16,15 +16,32 @@ def planted(curated: Curated, kind: str) -> dict[str, str]:
     return found
 
 
-def test_a_copy_and_its_original_name_each_other(curated: Curated) -> None:
-    copy = planted(curated, "exact_copy")
-    (story,) = explain(curated.recipe, copy["key"], SHARDS)
-    assert story.stands_for_it
-    assert story.stands_for_it["survivor_key"] == copy["twin_key"]
+def test_each_of_a_group_of_copies_is_told_the_whole_group(curated: Curated) -> None:
+    copy = planted(curated, "exact_copy_threefold")
+    rows = pq.read_table(curated.folder / "raw" / "planted.parquet").to_pylist()
+    copies = {
+        (row["shard"], row["key"]) for row in rows if row["twin_key"] == copy["twin_key"]
+    }
+    assert len(copies) == 2
+    for key in (copy["twin_key"], *(key for _, key in copies)):
+        (story,) = explain(curated.recipe, key, SHARDS)
+        assert story.group
+        assert story.group.key == copy["twin_key"]
+        assert {(one.shard, one.key) for one in story.group.copies} == copies
+        assert {one.closeness for one in story.group.copies} == {"same bytes"}
+        assert ("not is_duplicate" in story.reasons) == (key != copy["twin_key"])
+
+
+def test_a_group_is_whole_though_one_shard_is_looked_at(curated: Curated) -> None:
+    copy = planted(curated, "exact_copy_threefold")
+    (story,) = explain(curated.recipe, copy["key"], [copy["shard"]], SHARDS)
+    assert story.group
+    assert story.group.num_copies == 2
+
+
+def test_a_dropped_copy_went_nowhere(curated: Curated) -> None:
+    (story,) = explain(curated.recipe, planted(curated, "exact_copy")["key"], SHARDS)
     assert (story.kept, story.filtered_url) == (False, None)
-    assert "not is_duplicate" in story.reasons
-    (original,) = explain(curated.recipe, copy["twin_key"], SHARDS)
-    assert copy["key"] in [twin["key"] for twin in original.stands_for]
 
 
 def test_byte_ranges_are_those_of_the_files(curated: Curated) -> None:
@@ -56,7 +73,7 @@ def test_what_is_not_made_yet_is_left_out(curated: Curated) -> None:
         for file in curated.output.list_files(folder):
             curated.output.delete(file.path)
     (story,) = explain(curated.recipe, key, SHARDS)
-    assert (story.kept, story.scores, story.stands_for_it) == (None, {}, None)
+    assert (story.kept, story.scores, story.group) == (None, {}, None)
 
 
 def test_an_unknown_key_is_told_with_its_neighbours(curated: Curated) -> None:

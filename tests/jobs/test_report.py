@@ -1,7 +1,7 @@
 """What a report shows of a curated dataset."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pyarrow.parquet as pq
 
@@ -24,7 +24,7 @@ def test_pictures_are_the_samples_own_bytes_and_captions(curated: Curated) -> No
     }
     report = make_report(curated.recipe)
     shown = [picture for gallery in report.galleries for picture in gallery.pictures]
-    shown += [picture for pair in report.copies for picture in pair]
+    shown += [p for group in report.groups for p in (group.stays, *group.copies)]
     assert len(shown) > 100
     for picture in shown:
         row = facts[picture.shard, picture.key]
@@ -73,18 +73,33 @@ def test_best_and_worst_are_the_ends_of_the_scores(curated: Curated) -> None:
     assert worst == [f"{value:.4g}" for value in sorted(values)[: len(worst)]]
 
 
-def test_copies_stand_beside_what_is_kept_for_them(curated: Curated) -> None:
-    twins = {
-        (shard, row["key"]): (row["survivor_shard"], row["survivor_key"])
-        for shard in SHARDS
-        for row in read_table(
-            curated.output, curated.artifacts.duplicates(shard), DUPLICATES
-        ).to_pylist()
-    }
+def test_groups_of_copies_are_those_of_the_tables_the_largest_first(
+    curated: Curated,
+) -> None:
+    groups = defaultdict(set)
+    for shard in SHARDS:
+        path = curated.artifacts.duplicates(shard)
+        for row in read_table(curated.output, path, DUPLICATES).to_pylist():
+            survivor = row["survivor_shard"], row["survivor_key"]
+            groups[survivor].add((shard, row["key"]))
     report = make_report(curated.recipe)
-    assert report.copies
-    for copy, kept in report.copies:
-        assert twins[copy.shard, copy.key] == (kept.shard, kept.key)
+    assert report.num_groups == len(groups) == len(report.groups)
+    for group in report.groups:
+        expected = groups[group.stays.shard, group.stays.key]
+        assert {(copy.shard, copy.key) for copy in group.copies} == expected
+        assert group.num_copies == len(expected)
+        assert {copy.note for copy in group.copies} == {"same bytes"}
+    sizes = [group.num_copies for group in report.groups]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1]
+
+
+def test_of_a_sample_that_stays_and_is_dropped_otherwise_the_reason_is_told(
+    curated: Curated,
+) -> None:
+    curated.edit("caption_words >= 1", "caption_words >= 999")
+    for group in make_report(curated.recipe).groups:
+        assert group.stays.note == "stays of these; dropped: caption_words >= 999"
 
 
 def test_a_score_without_a_threshold_has_a_histogram_too(curated: Curated) -> None:

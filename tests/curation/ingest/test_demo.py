@@ -17,7 +17,9 @@ from PIL import Image, UnidentifiedImageError
 from curation.errors import InputError, NotFoundError
 from curation.ingest.demo import (
     DemoDataset,
+    FoundCopies,
     compare_with_planted,
+    count_found_copies,
     make_demo_dataset,
     read_planted,
 )
@@ -210,7 +212,7 @@ def small_grey(data: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "kind", ["near_copy_resize", "near_copy_quality", "near_copy_crop"]
+    "kind", ["near_copy_resize", "near_copy_quality", "near_copy_crop", "near_copy_colour"]
 )
 def test_near_copies_look_like_their_twins_and_have_other_bytes(
     demo: Demo, kind: str
@@ -221,15 +223,17 @@ def test_near_copies_look_like_their_twins_and_have_other_bytes(
         assert small_grey(ours) @ small_grey(theirs) > (0.5 if "crop" in kind else 0.98)
         size, twin_size = opened(ours).size, opened(theirs).size
         assert min(size) >= 200
-        assert (size == twin_size) == (kind == "near_copy_quality")
+        assert (size == twin_size) == (kind in ("near_copy_quality", "near_copy_colour"))
+        assert size[0] * size[1] <= twin_size[0] * twin_size[1]
 
 
-def test_samples_that_are_kept_show_regions_that_hardly_overlap(demo: Demo) -> None:
+def test_samples_that_are_no_copies_show_regions_that_hardly_overlap(demo: Demo) -> None:
     shown = defaultdict(list)
     for row in demo.planted:
-        if row["expected"] == "kept" and row["twin_key"] is None:
+        whole = row["expected"] in ("kept", "dropped") or row["kind"] == "dotted_base_name"
+        if whole and row["twin_key"] is None:
             shown[row["photograph"]].append(row["region"])
-    assert sum(len(regions) for regions in shown.values()) == 464
+    assert sum(len(regions) for regions in shown.values()) == 608
     for regions in shown.values():
         boxes = np.array(regions)
         left, top = np.maximum(boxes[:, None, :2], boxes[None, :, :2]).transpose(2, 0, 1)
@@ -438,6 +442,24 @@ def test_outcomes_are_counted_per_kind(demo: Demo) -> None:
     for row in counts:
         missing = 1 if row["kind"] == "tiny" else 0
         assert row["as_expected"] == row["planted"] - missing
+
+
+def test_found_copies_are_counted_against_the_planted_ones(demo: Demo) -> None:
+    def removed(row: dict[str, Any], survivor: dict[str, Any]) -> dict[str, Any]:
+        named = {"survivor_shard": survivor["shard"], "survivor_key": survivor["key"]}
+        return {"shard": row["shard"], "key": row["key"]} | named
+
+    crop, resize, exact = map(demo.of, ("near_copy_crop", "near_copy_resize", "exact_copy"))
+    one, other = demo.of("photograph")[:2]
+    found = [
+        removed(crop[0], demo.twin(crop[0])),
+        removed(demo.twin(resize[0]), resize[0]),
+        removed(exact[0], demo.twin(exact[0])),
+        removed(one, other),
+        removed(crop[1], one),
+    ]
+    counts = count_found_copies(read_planted(demo.storage), pa.Table.from_pylist(found))
+    assert counts == FoundCopies(near=72, near_found=2, wrong=2)
 
 
 def test_the_truth_says_what_it_was_made_from(demo: Demo) -> None:

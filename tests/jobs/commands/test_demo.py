@@ -27,6 +27,9 @@ def test_the_demo_runs_and_runs_again(
     again = run_json("demo", "--recipe", recipe)
     assert again["num_runs"] == 0
     assert again["funnel"]["samples"] == 800
+    assert again["near_copies"]["near"] == 72
+    assert again["near_copies"]["near_found"] > 50
+    assert again["near_copies"]["wrong"] == 0
     kinds = {row["kind"]: row for row in again["planted"]}
     for kind in ("exact_copy", "tiny", "truncated_jpeg", "html_page", "no_caption_file"):
         assert kinds[kind]["planted"] == kinds[kind]["as_expected"] > 0
