@@ -55,3 +55,8 @@ def check_shard_keys(shards: Iterable[str], where: str) -> None:
 def tar_path(shard: str) -> str:
     """Give the path of a shard's tar under the source."""
     return shard + SUFFIX
+
+
+def idx_path(shard: str) -> str:
+    """Give the path under the source at which a shard's ``.idx`` would be."""
+    return f"{shard}.idx"
