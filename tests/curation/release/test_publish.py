@@ -3,9 +3,12 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -280,3 +283,77 @@ def test_killed_at_any_write_it_is_no_release_and_the_next_run_goes_on(
         made = released(storage, small_recipe(), "a")
         assert [shard.files for shard in made.shards] == expected
         assert verify_release(storage, made.folder).differences == ()
+
+
+def _release_in_threads(root: Path) -> None:
+    options = ReleaseOptions(threads=4)
+    recipe = small_recipe(samples_per_shard=40, npy=True)
+    publish_release(LocalStorage(root), recipe, FOLDER, ["a", "b"], options)
+
+
+def _contents(root: Path) -> dict[str, bytes]:
+    """Read all that can be seen of releases, without the documents that tell the time."""
+    storage = LocalStorage(root)
+    return {
+        file.path: storage.read(file.path)
+        for file in storage.list_files("releases")
+        if not file.path.endswith((".md", ".json"))
+    }
+
+
+def kill_releases(folder: Path, times: int) -> None:
+    """Kill runs at random moments between their start and their usual end.
+
+    Half of them go on with what the one before left.
+    """
+    output = LocalStorage(folder)
+    for number, shard in enumerate(("a", "b")):
+        write_filtered(output, shard, numbered(300, start=1000 * number))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["curation.release.publish", __name__])
+    for _ in range(2):  # the first one waits for its server
+        shutil.rmtree(folder / "releases", ignore_errors=True)
+        began = time.monotonic()
+        process = context.Process(target=_release_in_threads, args=(folder,))
+        process.start()
+        process.join()
+    usual = time.monotonic() - began
+    expected = _contents(folder)
+    assert len(expected) == 15 * 4
+    random = Random(0)
+    unfinished = 0
+    for turn in range(times):
+        if turn % 2 == 0:
+            shutil.rmtree(folder / "releases")
+        process = context.Process(target=_release_in_threads, args=(folder,))
+        process.start()
+        process.join(random.uniform(0, usual))
+        process.kill()
+        process.join()
+        process.close()
+        found = _contents(folder)
+        assert found.items() <= expected.items()  # each is whole, or not there
+        if made := list_releases(output):
+            assert found == expected
+            assert verify_release(output, made[0].folder).differences == ()
+            shutil.rmtree(folder / "releases")
+            (folder / "releases").mkdir()
+        unfinished += 0 < len(found) < len(expected)
+    assert unfinished > times // 5
+    _release_in_threads(folder)
+    assert _contents(folder) == expected
+    hidden = [path for path in (folder / "releases").rglob(".*") if path.is_file()]
+    assert all(path.name.endswith(".part") for path in hidden)
+
+
+def test_a_killed_release_leaves_whole_files_and_the_next_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    kill_releases(tmp_path, times=8)
+
+
+@pytest.mark.slow
+def test_fifty_killed_releases_leave_whole_files_and_the_next_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    kill_releases(tmp_path, times=50)
