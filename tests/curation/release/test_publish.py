@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -243,6 +245,33 @@ def test_a_release_lies_on_s3(s3_storage: S3Storage) -> None:
     assert second.shards[0] == first.shards[0]
     assert verify_release(s3_storage, second.folder).differences == ()
     assert len(members(s3_storage, f"{second.folder}/00000.tar")) == 12
+
+
+def test_what_is_shared_on_s3_is_copied_by_the_server(
+    copying_s3_storage: S3Storage,
+) -> None:
+    output = copying_s3_storage
+    write_filtered(output, "a", numbered(6))
+    first = released(output, small_recipe(npy=True), "a")
+    write_filtered(output, "b", numbered(2))
+    asked: list[tuple[str, str]] = []
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        asked.append((model.name, unquote(params["url_path"])))
+
+    output.file_system.s3.meta.events.register("before-call.s3", note)
+    second = released(output, small_recipe(npy=True), "a", "b")
+    assert second.shards[0] == first.shards[0]
+    for name in (file.path for file in first.shards[0].files):
+        old, new = (f"{output.prefix}/{made.folder}/{name}" for made in (first, second))
+        done = {call for call, path in asked if path.endswith(new)}
+        assert "CopyObject" in done
+        assert done.isdisjoint({"PutObject", "UploadPart", "CreateMultipartUpload"})
+        if not name.endswith(".parquet"):  # tables say where samples are
+            assert not [
+                call for call, path in asked if path.endswith(old) and "Get" in call
+            ]
+    assert verify_release(output, second.folder).differences == ()
 
 
 def _release_and_die(root: Path, writes: int) -> None:
