@@ -41,7 +41,8 @@ def new_shards_sensor(recipe: Recipe) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="new_shards",
-        target=dg.AssetSelection.all(),
+        # of one partition set, which a release's tars are not in
+        target=dg.AssetSelection.assets(*Lineage(recipe).assets),
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         description="Lists the source and starts runs for tars that are new or were "
         "replaced, once they stopped changing, then for all that follows from them.",

@@ -15,6 +15,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import pyarrow as pa
+
 from curation.errors import InputError, ReleaseExistsError, TableError
 from curation.funnel import Funnel
 from curation.recipe import Recipe, ReleaseSettings
@@ -176,7 +178,7 @@ def plan_next_release(
     series = settings.name or recipe.name
     previous = last_release(releases, series)
     name = next_name(releases, series, options.name)
-    filtered = read_filtered_shards(output, filtered_folder, shards)
+    filtered = read_filtered_shards(output, filtered_folder, shards, settings)
     encoder = _only_encoder(filtered)
     taken_down = read_takedowns(output)
     plan = plan_release(
@@ -207,6 +209,7 @@ def plan_next_release(
         funnel=asdict(options.funnel) if options.funnel else None,
         taken_down=len(taken_down),
         num_samples=plan.num_samples,
+        num_repeats=count_repeats(one.samples for one in plan.shards),
         next_number=plan.next_number,
         next_position=plan.next_position,
     )
@@ -233,6 +236,16 @@ def wanted_shards(
         write = partial(write_shard, reader, planned)
         make = shared.get((planned.number, planned.fingerprint), write)
         yield WantedShard(planned.number, planned.fingerprint, make)
+
+
+def count_repeats(tars: Iterable[pa.Table]) -> int:
+    """Count the samples of a release's tars that are there again under another key."""
+    columns = ["source_shard", "source_key"]
+    samples = pa.concat_tables(
+        [tar.select(columns).replace_schema_metadata() for tar in tars],
+        promote_options="permissive",
+    )
+    return int(len(samples) - len(samples.group_by(columns).aggregate([])))
 
 
 def _kept_places(

@@ -33,6 +33,7 @@ from curation.release.publish import (
     ReleaseOptions,
     WantedShard,
     bring_shards,
+    count_repeats,
     next_name,
     share_shard,
     software,
@@ -107,7 +108,10 @@ def take_down(
         update={**previous.packing, "npy": bool(previous.recipe["release"]["npy"])}
     )
     target = Target(output, release_folder(name), settings)
-    manifest = _without(previous, name, gone, taken_down)
+    staying = [table.filter(pa.array(~gone[n])) for n, table in tables.items()]
+    manifest = replace(
+        _without(previous, name, gone, taken_down), num_repeats=count_repeats(staying)
+    )
     wanted = _wanted_shards(target, previous, tables, gone)
     release = bring_shards(target, manifest, wanted, options)
     _prove(output, release, taken_down)
@@ -177,7 +181,13 @@ def _named_samples(
 def _only(
     shard: str | None, key: str, found: list[dict[str, str]], last: Manifest
 ) -> dict[str, str]:
-    rows = [row for row in found if shard in (None, row["source_shard"], row["tar"])]
+    rows = [
+        row
+        for row in found
+        if shard is None
+        or (shard, key) == (row["source_shard"], row["source_key"])
+        or (shard, key) == (row["tar"], row["key"])
+    ]
     if not rows:
         where = f" of shard {shard!r}" if shard is not None else ""
         raise UnknownNameError(
@@ -185,7 +195,7 @@ def _only(
             "the raw shards. Nothing was taken down; `curate explain KEY` tells what "
             "became of a sample."
         )
-    if len(rows) > 1:
+    if len({(row["source_shard"], row["source_key"]) for row in rows}) > 1:
         places = " and ".join(f"{r['source_shard']}\\t{r['source_key']}" for r in rows[:2])
         raise InputError(
             f"{key!r} is the key of {len(rows)} samples of {last.name}; write "
