@@ -80,7 +80,8 @@ def take_down(
         output: Where the releases are.
         recipe: Whose last release is meant.
         lines: A key of that release, or a sample's key in the raw shards, each also as
-            ``<shard>TAB<key>``. Samples with the same image go with those named.
+            ``<shard>TAB<key>``; what is still ambiguous as ``<release>/<tar>TAB<key>``.
+            Samples with the same image go with those named.
         options: For the release that is made.
 
     Raises:
@@ -186,7 +187,7 @@ def _only(
         for row in found
         if shard is None
         or (shard, key) == (row["source_shard"], row["source_key"])
-        or (shard, key) == (row["tar"], row["key"])
+        or (shard in (row["tar"], f"{last.name}/{row['tar']}") and key == row["key"])
     ]
     if not rows:
         where = f" of shard {shard!r}" if shard is not None else ""
@@ -196,10 +197,14 @@ def _only(
             "became of a sample."
         )
     if len({(row["source_shard"], row["source_key"]) for row in rows}) > 1:
-        places = " and ".join(f"{r['source_shard']}\\t{r['source_key']}" for r in rows[:2])
+        places = " or ".join(
+            f"{last.name}/{row['tar']}\\t{row['key']} for the one that was "
+            f"{row['source_shard']}\\t{row['source_key']}"
+            for row in rows[:2]
+        )
         raise InputError(
-            f"{key!r} is the key of {len(rows)} samples of {last.name}; write "
-            f"<shard><TAB><key>, such as {places}"
+            f"{key!r} is the key of {len(rows)} samples of {last.name}; write the tar, a "
+            f"tab and the key there: {places}"
         )
     return rows[0]
 
