@@ -90,6 +90,11 @@ class Artifacts:
         """Where all filtered shards are."""
         return f"filtered/{self.recipe}"
 
+    @property
+    def release_plan(self) -> str:
+        """What the next release is to hold, for those who write its tars."""
+        return f"release_plans/{self.recipe}.parquet"
+
     def filtered_tar(self, shard: str) -> str:
         """The kept samples, byte for byte."""
         return f"{self.filtered_folder}/{shard}.tar"

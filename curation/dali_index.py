@@ -138,6 +138,41 @@ def check_index_fits(
             raise _misfit(path, entry, "the header before it is another one")
 
 
+def find_difference(data: bytes, index: ShardIndex) -> str | None:
+    """Compare an ``.idx`` that somebody else wrote with what the shard's headers say.
+
+    What counts is where samples and their components lie: the version of the file, its
+    white space, and the order of samples and of the components of one do not.
+
+    Args:
+        data: The whole file.
+        index: Of the shard, from its own headers.
+
+    Returns:
+        What is wrong with the file; None if it can be used.
+    """
+    if data == format_index(index):
+        return None
+    try:
+        given = set(map(_places, parse_index(data, index.file.path)))
+    except IndexFormatError as error:
+        return str(error)
+    found = set(map(_places, parse_index(format_index(index), index.file.path)))
+    if given == found:
+        return None
+    if len(given) != len(found):
+        return f"it lists {len(given)} samples, and the shard has {len(found)}"
+    extension, start, size = min(given - found)[0]
+    return (
+        f"no sample of the shard has its components where the sample is said to be whose "
+        f"{extension} has {size} bytes from byte {start}"
+    )
+
+
+def _places(sample: Sequence[IndexEntry]) -> tuple[tuple[str, int, int], ...]:
+    return tuple(sorted((e.extension, e.start, e.size) for e in sample))
+
+
 def _escaped(names: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([[name.translate(_ESCAPES) for name in names.to_pylist()]])
 

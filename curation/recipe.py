@@ -148,6 +148,12 @@ class ReleaseSettings(Settings):
     shuffle_seed: int | None = Field(default=None, ge=0)
     """Shuffle samples over all tars, by this seed; ``null`` keeps their order. Every tar
     then reads from all filtered shards, which takes longer."""
+    where: str = "true"
+    """Which of the kept samples are released: an expression as ``filter`` is one, over all
+    columns but those of duplicates."""
+    repeats: dict[str, Annotated[int, Field(ge=1, le=1000)]] = {}
+    """Expression to the number of times that a sample is in the release for which it is
+    true, each under a key of its own; of several that are true the first counts."""
     npy: bool = False
     """Also write ``img_emb_<shard>.npy``, a row per sample."""
     cron: str = "0 6 * * 1"

@@ -151,6 +151,23 @@ SELECTION = TableKind(
 FILTERED = TableKind("filtered", 1, (_required("key", pa.string()),), open_columns=True)
 """One row per kept sample, in the order of the filtered shard."""
 
+RELEASE_PLAN = TableKind(
+    "release_plan",
+    1,
+    (
+        _required("key", pa.string()),
+        _required("position", pa.int64()),
+        _required("source_shard", pa.string()),
+        _required("source_key", pa.string()),
+        _required("row", pa.int64()),
+    ),
+)
+"""One row per sample of a release that is to be, a group of rows per tar.
+
+``key`` is the one that it is to have, ``position`` its place in the tar; ``row`` is that
+of the filtered shard of ``source_shard``, where its key is ``source_key``.
+"""
+
 TAKEN_DOWN = TableKind(
     "taken_down",
     1,
@@ -357,6 +374,7 @@ def write_table(
     table: pa.Table,
     *,
     fingerprint: str,
+    row_groups: Sequence[int] | None = None,
     **about: Any,
 ) -> None:
     """Write a table, whole or not at all. The same table gives the same bytes.
@@ -368,6 +386,8 @@ def write_table(
         table: The rows; columns may be in any order. What it says of itself already
             (:func:`with_about`) is remembered too.
         fingerprint: What it was made from.
+        row_groups: How many rows each group has that can be read on its own; by default
+            Arrow decides.
         about: JSON values to remember with it.
 
     Raises:
@@ -379,21 +399,31 @@ def write_table(
     table = checked_table(kind, table, path).replace_schema_metadata(
         {METADATA_KEY: text.encode()}
     )
+    table = table.combine_chunks()  # chunks end pages, and so would change the bytes
     sink = pa.BufferOutputStream()  # twice as fast as io.BytesIO
-    pq.write_table(
-        table.combine_chunks(),  # chunks end pages, and so would change the bytes
+    with pq.ParquetWriter(
         sink,
+        table.schema,
         compression={n: "NONE" if n in _VECTORS else "ZSTD" for n in table.column_names},
         use_dictionary=[n for n in table.column_names if n not in _VECTORS],
         write_page_checksum=True,
-    )
+    ) as writer:
+        start = 0
+        for rows in [len(table)] if row_groups is None else row_groups:
+            writer.write_table(table.slice(start, rows))
+            start += rows
     storage.write(path, memoryview(sink.getvalue()))
 
 
 def read_table(
-    storage: Storage, path: str, kind: TableKind, columns: Sequence[str] | None = None
+    storage: Storage,
+    path: str,
+    kind: TableKind,
+    columns: Sequence[str] | None = None,
+    *,
+    row_group: int | None = None,
 ) -> pa.Table:
-    """Read a table, or some of its columns.
+    """Read a table, or some of its columns, or one of the groups it was written in.
 
     Raises:
         NotFoundError: There is no such file.
@@ -411,6 +441,8 @@ def read_table(
         for name in wanted:
             if name not in names:
                 raise UnknownNameError.among(f"column of {path}", name, names)
+        if row_group is not None:
+            return parquet.read_row_group(row_group, columns=wanted)
         return parquet.read(columns=wanted)
 
 

@@ -1,5 +1,7 @@
 """What a partition is: one raw shard, named by its path under the source without .tar.
 
+What is released has partitions of its own, the tars of a release.
+
 Belongs here: the partition sets, and which paths can be keys of them.
 """
 
@@ -12,6 +14,8 @@ from curation.errors import InputError
 from curation.storage import Storage, StoredFile
 
 SHARDS = dg.DynamicPartitionsDefinition(name="shards")
+RELEASE_SHARDS = dg.DynamicPartitionsDefinition(name="release_shards")
+"""The tars of the release that is planned, and those of earlier ones: ``00000`` …"""
 
 CLUSTER_BINS = dg.DynamicPartitionsDefinition(name="cluster_bins")
 """Groups of cells that embeddings are compared in, by their numbers."""
@@ -58,3 +62,8 @@ def check_shard_keys(shards: Iterable[str], where: str) -> None:
 def tar_path(shard: str) -> str:
     """Give the path of a shard's tar under the source."""
     return shard + SUFFIX
+
+
+def idx_path(shard: str) -> str:
+    """Give the path under the source at which a shard's ``.idx`` would be."""
+    return f"{shard}.idx"

@@ -1,17 +1,21 @@
 """The kept samples of all shards, packed, renumbered and published as one release.
 
 Not part of what is brought up to date by itself: a release is made when someone asks, by
-``curate release``, in the UI, or by the schedule ``weekly_release``.
+``curate release``, in the UI, or by the schedule ``weekly_release``. Tars that
+``release_shard`` wrote, on however many machines, are found; this asset writes those that
+lack, checks that nothing else is there, and publishes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
-from curation.errors import NotFoundError
+from curation.errors import NotFoundError, StaleError
 from curation.fingerprint import fingerprint
 from curation.funnel import count_funnel
+from curation.release.frozen_plan import plan_fingerprint
 from curation.release.manifest import Manifest, last_release, list_releases
 from curation.release.publish import CARD, ReleaseOptions, publish_release
 from curation.release.shard import ReleaseShard
@@ -29,6 +33,11 @@ VERSION = 1
 
 MOST_ROWS = 200
 """Tars listed in the UI; the manifest has all."""
+MOST_NAMED = 5
+"""Shards that a message lists."""
+
+FindDue = Callable[[dg.DagsterInstance], Mapping[str, str]]
+"""Tells which filtered shards are not up to date, each with the reason."""
 
 
 class ReleaseConfig(dg.Config):
@@ -38,15 +47,21 @@ class ReleaseConfig(dg.Config):
     """By default the recipe's name and the next number."""
     anew: bool = False
     """Pack all tars anew, without regard to where earlier releases have samples."""
+    as_is: bool = False
+    """Release what there is, even if some filtered shards are not up to date."""
 
 
-def release_asset(lineage: Lineage) -> dg.AssetsDefinition:
+def release_asset(lineage: Lineage, find_due: FindDue) -> dg.AssetsDefinition:
     """Define ``release`` for a recipe."""
+    of_all = dg.AllPartitionMapping()
 
     @dg.asset(
         name=RELEASE,
-        deps=[dg.AssetDep("filtered_shard", partition_mapping=dg.AllPartitionMapping())],
-        code_version=_code_version(lineage),
+        deps=[
+            dg.AssetDep(name, partition_mapping=of_all)
+            for name in ("filtered_shard", "release_shard")
+        ],
+        code_version=release_code_version(lineage),
         group_name="dataset",
         kinds={"webdataset", "dali", "parquet"},
         description="All kept samples in tars of equal size under new keys, with indexes, "
@@ -60,13 +75,19 @@ def release_asset(lineage: Lineage) -> dg.AssetsDefinition:
         progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult[None]:
         with run_failures():
-            shards = releasable_shards(context.instance)
+            shards = releasable_shards(context.instance, find_due, config)
             made = publish_release(
                 output,
                 lineage.recipe,
                 lineage.artifacts.filtered_folder,
                 shards,
-                _options(lineage, output, progress, config, shards),
+                replace(
+                    chosen_options(lineage, output, config, shards),
+                    started=lambda num_tars: progress.start(RELEASE, num_tars),
+                    finished=lambda shard: progress.advance(
+                        shard.files[0].path, shard.num_samples
+                    ),
+                ),
             )
             if made is None:
                 context.log.info("There is nothing new: the last release has all of it.")
@@ -79,10 +100,36 @@ def release_asset(lineage: Lineage) -> dg.AssetsDefinition:
     return release
 
 
-def releasable_shards(instance: dg.DagsterInstance) -> list[str]:
-    """Name the shards that there are filtered shards of, sorted."""
+def releasable_shards(
+    instance: dg.DagsterInstance, find_due: FindDue, config: ReleaseConfig
+) -> list[str]:
+    """Name the shards that there are filtered shards of, sorted.
+
+    Raises:
+        StaleError: Some are not up to date, and ``config.as_is`` is not set.
+    """
+    if not config.as_is:
+        _check_up_to_date(find_due(instance))
     partitions = instance.get_dynamic_partitions(SHARDS.name or "")
     return sorted(recorded_versions(instance, "filtered_shard", partitions))
+
+
+def _check_up_to_date(due: Mapping[str, str]) -> None:
+    """Refuse to release what is to be made anew.
+
+    Raises:
+        StaleError: There is some; the message names the first ones.
+    """
+    if not due:
+        return
+    first = sorted(due.items())[:MOST_NAMED]
+    listed = "".join(f"\n  {shard}: {cause}" for shard, cause in first)
+    more = f"\n  … {len(due) - len(first)} more" if len(due) > len(first) else ""
+    raise StaleError(
+        f"{len(due)} filtered shard(s) are not up to date; run `curate run` first, or "
+        "release what there is with --as-is (in the launchpad: as_is: true):"
+        f"{listed}{more}"
+    )
 
 
 def last_of(output: Storage, lineage: Lineage) -> Manifest:
@@ -100,7 +147,7 @@ def last_of(output: Storage, lineage: Lineage) -> Manifest:
 
 def release_version(manifest: Manifest) -> str:
     """Give the data version of a release: of its tars, not of its name or date."""
-    return fingerprint(RELEASE, [[s.number, s.fingerprint] for s in manifest.shards])
+    return plan_fingerprint({s.number: s.fingerprint for s in manifest.shards})
 
 
 def release_metadata(output: Storage, manifest: Manifest) -> dict[str, Any]:
@@ -118,24 +165,13 @@ def release_metadata(output: Storage, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _options(
-    lineage: Lineage,
-    output: Storage,
-    progress: Progress,
-    config: ReleaseConfig,
-    shards: Sequence[str],
+def chosen_options(
+    lineage: Lineage, output: Storage, config: ReleaseConfig, shards: Sequence[str]
 ) -> ReleaseOptions:
-    def finished(shard: ReleaseShard) -> None:
-        progress.advance(shard.files[0].path, shard.num_samples)
-
+    """Give the options of a release: what was chosen for it, and where it comes from."""
     paths = map(lineage.artifacts.selection, shards)
-    return ReleaseOptions(
-        name=config.name,
-        anew=config.anew,
-        funnel=count_funnel(read_table(output, path, SELECTION) for path in paths),
-        started=lambda num_tars: progress.start(RELEASE, num_tars),
-        finished=finished,
-    )
+    funnel = count_funnel(read_table(output, path, SELECTION) for path in paths)
+    return ReleaseOptions(name=config.name, anew=config.anew, funnel=funnel)
 
 
 def _shard_table(shards: Sequence[ReleaseShard]) -> dg.TableMetadataValue:
@@ -155,6 +191,7 @@ def _shard_table(shards: Sequence[ReleaseShard]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(records, schema=schema)
 
 
-def _code_version(lineage: Lineage) -> str:
+def release_code_version(lineage: Lineage) -> str:
+    """Give the code version of what makes a release: the step's, and its settings' hash."""
     settings = lineage.recipe.release.model_dump(mode="json", exclude={"cron"})
     return f"{VERSION}-{fingerprint(settings)[:12]}"

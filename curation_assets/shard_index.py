@@ -1,10 +1,16 @@
-"""Where every member of a raw shard lies: DALI's .idx, and the catalog for byte copies."""
+"""Where every member of a raw shard lies: DALI's .idx, and the catalog for byte copies.
+
+The catalog needs every header of the tar, so an ``.idx`` that lies beside it saves
+nothing. It is compared with the index that follows from the headers, and the asset says
+whether it agrees: who trains on the raw shards with DALI reads wrong bytes by a wrong one.
+"""
 
 from collections import Counter
 
 import dagster as dg
 
-from curation.dali_index import format_index
+from curation.dali_index import find_difference, format_index
+from curation.errors import NotFoundError
 from curation.index import (
     ShardIndex,
     build_index,
@@ -16,7 +22,7 @@ from curation.storage import LocalCopies, Storage
 from curation.tar import read_members
 from curation_assets.lineage import Lineage
 from curation_assets.metadata import count_table
-from curation_assets.partitions import tar_path
+from curation_assets.partitions import idx_path, tar_path
 from curation_assets.shard_asset import (
     AssetEvents,
     Metadata,
@@ -28,6 +34,9 @@ from curation_assets.shard_asset import (
     shard_tasks,
 )
 from resources.progress import Progress
+
+NONE_BESIDE = "there is none"
+AGREES = "it agrees"
 
 
 def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
@@ -59,19 +68,38 @@ def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
             output.write(artifacts.index(task.shard), format_index(index))
             path = artifacts.catalog(task.shard)
             write_catalog(output, path, index, fingerprint=task.fingerprint)
-            return describe(index)
+            return described(task.shard, index)
 
         def find(task: ShardTask) -> Metadata | None:
             path = artifacts.catalog(task.shard)
             there = output.exists(artifacts.index(task.shard))
             if not there or not is_current(output, path, task):
                 return None
-            return describe(read_catalog(output, path))
+            return described(task.shard, read_catalog(output, path))
+
+        def described(shard: str, index: ShardIndex) -> Metadata:
+            beside = compare_beside(source, shard, index)
+            if beside not in (NONE_BESIDE, AGREES):
+                context.log.warning(f"{source.url}/{idx_path(shard)} is not used: {beside}")
+            return {**describe(index), "idx_at_source": beside}
 
         tasks = shard_tasks(context, lineage)
         yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return shard_index
+
+
+def compare_beside(source: Storage, shard: str, index: ShardIndex) -> str:
+    """Tell whether the ``.idx`` beside a raw shard agrees with the shard's own headers.
+
+    Returns:
+        ``NONE_BESIDE``, ``AGREES``, or what is wrong with it.
+    """
+    try:
+        data = source.read(idx_path(shard))
+    except NotFoundError:
+        return NONE_BESIDE
+    return find_difference(data, index) or AGREES
 
 
 def describe(index: ShardIndex) -> Metadata:

@@ -6,6 +6,7 @@ itself, and is what Dagster loads.
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -24,9 +25,12 @@ from curation_assets.lineage import Lineage
 from curation_assets.parity_check import parity_check
 from curation_assets.raw_shard import raw_shard_asset
 from curation_assets.release import release_asset
+from curation_assets.release_plan import release_plan_asset
+from curation_assets.release_shard import release_shard_asset
 from curation_assets.scores import scores_asset
 from curation_assets.selection import selection_asset
 from curation_assets.shard_index import shard_index_asset
+from jobs.plan import filtered_shards_due
 from jobs.recipe_check import check_recipe
 from resources.classifiers import ClassifiersResource
 from resources.devices import DevicesResource
@@ -71,13 +75,23 @@ def asset_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
         assets = [ASSETS[name](lineage) for name in lineage.assets]
         if recipe.duplicates.min_similarity is not None:
             assets += [centroids_asset(lineage), cluster_bins_asset(lineage)]
-    assets.append(release_asset(lineage))
+        assets += release_assets(lineage)
     return dg.Definitions(
         assets=assets,
         asset_checks=[*define_checks(lineage), parity_check(lineage)],
         resources={**recipe_resources(recipe), **overrides},
         executor=dg.in_process_executor,  # the model is loaded once for all steps of a run
     )
+
+
+def release_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:
+    """Define the assets that are made when asked: they are no part of what is due."""
+    find_due = partial(filtered_shards_due, lineage)
+    return [
+        release_plan_asset(lineage, find_due),
+        release_shard_asset(lineage),
+        release_asset(lineage, find_due),
+    ]
 
 
 def recipe_resources(recipe: Recipe) -> Mapping[str, Any]:

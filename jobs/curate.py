@@ -205,6 +205,6 @@ def run_error(done: dg.ExecuteInProcessResult) -> CurationError:
 
 
 _OF_CLASS: dict[type[CurationError], type[CurationError]] = {
-    kind: kind for kind in (InputError, UnknownNameError, StorageError)
+    kind: kind for kind in (InputError, UnknownNameError, StorageError, StaleError)
 }
 """Classes that decide about the exit code, and can be made of a message alone."""

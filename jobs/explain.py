@@ -12,6 +12,7 @@ from curation.copy_groups import CopyGroup, group_of
 from curation.errors import NotFoundError, UnknownNameError
 from curation.index import read_catalog
 from curation.recipe import Recipe
+from curation.release.takedowns import read_takedowns
 from curation.storage import Storage, open_storage
 from curation.tables import (
     DUPLICATES,
@@ -45,6 +46,9 @@ class Story:
     reasons: list[str]
     filtered_url: str | None
     """The filtered tar that it went into."""
+    taken_down: dict[str, str] | None
+    """The release that it was taken down from and its key there, or those of a sample with
+    the same image: no release may hold it again."""
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON values."""
@@ -83,6 +87,7 @@ class _Reader:
         self.source = open_storage(recipe.source, recipe.s3)
         self.output: Storage = open_storage(recipe.output, recipe.s3)
         self.artifacts = Lineage(recipe).artifacts
+        self.takedowns = read_takedowns(self.output)
 
     def keys(self, shard: str) -> list[str]:
         table = self._table(self.artifacts.embeddings(shard), EMBEDDINGS, ["key"])
@@ -111,7 +116,21 @@ class _Reader:
             kept=decision.get("kept"),
             reasons=decision.get("reasons", []),
             filtered_url=f"{self.output.url}/{path.filtered_tar(shard)}" if went else None,
+            taken_down=self._taken_down(shard, key, facts.get("sha256")),
         )
+
+    def _taken_down(
+        self, shard: str, key: str, sha256: str | None
+    ) -> dict[str, str] | None:
+        table = self.takedowns
+        named = pc.and_(
+            pc.equal(table["source_shard"], shard), pc.equal(table["source_key"], key)
+        )
+        same_image = pc.equal(table["sha256"], pa.scalar(sha256, pa.string()))
+        rows = table.filter(pc.or_(named, same_image.fill_null(False))).to_pylist()
+        if not rows:
+            return None
+        return {"release": rows[0]["release"], "key": rows[0]["release_key"]}
 
     def _components(self, shard: str, key: str) -> list[dict[str, Any]]:
         rows = read_catalog(self.output, self.artifacts.catalog(shard)).components

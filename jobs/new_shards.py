@@ -19,6 +19,7 @@ from curation.storage import StoredFile, open_storage
 from curation_assets.global_asset import current_inputs, made_of
 from curation_assets.lineage import Lineage, raw_version
 from curation_assets.partitions import SHARDS, list_shards
+from curation_assets.release_shard import RELEASE_SHARD
 from curation_assets.shard_asset import recorded_versions
 from jobs.next_runs import RANGE_END, RANGE_START, NextRun, next_runs
 from jobs.plan import make_plan
@@ -122,6 +123,8 @@ def _busy(instance: dg.DagsterInstance, order: list[str]) -> set[str] | None:
     for run in runs:
         if not run.asset_selection:
             continue  # no run over assets
+        if dg.AssetKey(RELEASE_SHARD) in run.asset_selection:
+            return None  # its partitions are no shards, and it reads all of them
         first = run.tags.get(RANGE_START) or run.tags.get("dagster/partition")
         last = run.tags.get(RANGE_END) or first
         if first is None:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from curation.storage import StoredFile
+from curation.storage import StoredFile, open_storage
 from curation_assets.global_asset import made_of, recorded_made_of
 from curation_assets.lineage import (
     GLOBAL_ASSETS,
     Lineage,
     raw_version,
 )
+from curation_assets.partitions import list_shards
 from curation_assets.shard_asset import recorded_version, recorded_versions
 from jobs.changes import RecipeChanges
 
@@ -95,6 +96,14 @@ def make_plan(
         {asset: due[asset] for asset in per_shard},
         {asset: cause for asset, cause in causes.items() if cause},
     )
+
+
+def filtered_shards_due(lineage: Lineage, instance: dg.DagsterInstance) -> Causes:
+    """List the source and the output, and tell which filtered shards are to be made."""
+    recipe = lineage.recipe
+    tars = list_shards(open_storage(recipe.source, recipe.s3))
+    files = {file.path for file in open_storage(recipe.output, recipe.s3).list_files()}
+    return make_plan(instance, lineage, tars, files).due["filtered_shard"]
 
 
 def _raw_causes(expected: Mapping[str, str], recorded: Mapping[str, str]) -> Causes:

@@ -14,6 +14,7 @@ from curation.errors import InputError, UnknownNameError
 from curation.filters import make_filter
 from curation.model_weights import weights_file
 from curation.recipe import Recipe
+from curation.release.query import check_query
 from curation.selection import available_columns
 from curation.storage import open_storage
 
@@ -26,12 +27,13 @@ def check_recipe(recipe: Recipe) -> None:
 
     Raises:
         UnknownNameError: The filter, a preference or a classifier names what isn't there.
-        InputError: The filter does not fit the kinds of its columns, or the output is in
-            the source, so that filtered shards would become raw ones.
+        InputError: The filter, or a release's, does not fit the kinds of its columns, or
+            the output is in the source, so that filtered shards would become raw ones.
     """
     make_classifiers(recipe.classifiers)
     columns = available_columns(recipe.classifiers)
     make_filter(recipe.filter).check(columns)
+    check_query(recipe.release, columns)
     preferable = {*columns, *(COMPUTED if recipe.duplicates.min_similarity else ())}
     for preference in parse_preferences(recipe.duplicates.prefer):
         if preference.column not in preferable:

@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 
-from curation.errors import StaleError
 from curation.recipe import Recipe
 from curation.release.manifest import Manifest, list_releases
 from curation.release.publish import ReleaseOptions
@@ -23,10 +22,7 @@ from curation_assets.release import (
 from jobs.asset_definitions import asset_definitions
 from jobs.curate import run_error
 from jobs.instance import open_instance, set_shards
-from jobs.plan import make_plan
 from resources.progress import Progress
-
-MOST_NAMED = 5  # shards that a message lists
 
 
 def make_release(
@@ -57,16 +53,11 @@ def make_release(
     """
     output = open_storage(recipe.output, recipe.s3)
     tars = list_shards(open_storage(recipe.source, recipe.s3))
-    lineage = Lineage(recipe)
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
         set_shards(instance, tars)
-        files = {file.path for file in output.list_files()}
-        due = make_plan(instance, lineage, tars, files).due["filtered_shard"]
-        if not as_is:
-            _check_up_to_date(due)
         before = {manifest.name for manifest in list_releases(output)}
-        _run(recipe, progress, instance, {"name": name, "anew": anew})
-        made = last_of(output, lineage)
+        _run(recipe, progress, instance, {"name": name, "anew": anew, "as_is": as_is})
+        made = last_of(output, Lineage(recipe))
     return None if made.name in before else made
 
 
@@ -107,23 +98,6 @@ def _event(output: Storage, manifest: Manifest) -> dg.AssetMaterialization:
         RELEASE,
         metadata=release_metadata(output, manifest),
         tags={"dagster/data_version": release_version(manifest)},
-    )
-
-
-def _check_up_to_date(due: Mapping[str, str]) -> None:
-    """Refuse to release what is to be made anew.
-
-    Raises:
-        StaleError: There is some; the message names the first ones.
-    """
-    if not due:
-        return
-    first = sorted(due.items())[:MOST_NAMED]
-    listed = "".join(f"\n  {shard}: {cause}" for shard, cause in first)
-    more = f"\n  … {len(due) - len(first)} more" if len(due) > len(first) else ""
-    raise StaleError(
-        f"{len(due)} filtered shard(s) are not up to date; run `curate run` first, or "
-        f"release what there is with --as-is:{listed}{more}"
     )
 
 

@@ -5,7 +5,8 @@ copy: a release itself is never changed.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from curation.release.distributions import QUANTILES, Distributions
 from curation.release.manifest import Manifest
@@ -55,6 +56,7 @@ def _what(manifest: Manifest) -> str:
     previous = manifest.previous or "none: it is the first of its series"
     rows = [
         ("samples", f"{manifest.num_samples:,}"),
+        ("of these, repeats of others", f"{manifest.num_repeats:,}"),
         ("tars", f"{len(manifest.shards):,}"),
         ("created", manifest.created),
         ("continues", previous),
@@ -98,7 +100,7 @@ Kept if
 ```
 
 Copies: `{json.dumps(recipe["duplicates"])}`.
-"""
+{_query(recipe["release"])}"""
     if manifest.funnel is None:
         return text
     rows = [("samples in", f"{manifest.funnel['samples']:,}")]
@@ -111,6 +113,18 @@ Copies: `{json.dumps(recipe["duplicates"])}`.
     return (
         f"{text}\n{_table(('', 'samples'), rows)}\n\nA sample may have several reasons.\n"
     )
+
+
+def _query(settings: Mapping[str, Any]) -> str:
+    """Say which kept samples are released, and how often; nothing if all are, once."""
+    text = ""
+    if settings.get("where", "true") != "true":
+        text += f"\nReleased of what was kept, if\n\n```\n{settings['where']}\n```\n"
+    if rules := settings.get("repeats"):
+        rows = [(f"`{_cell(rule)}`", f"{copies:,}") for rule, copies in rules.items()]
+        heads = ("released several times if (the first that is true)", "times")
+        text += f"\n{_table(heads, rows)}\n"
+    return text
 
 
 def _distributions(found: Distributions) -> str:

@@ -55,6 +55,8 @@ class Manifest:
     """The tar that was filled last, and"""
     next_position: int
     """the first place of it that no sample ever had."""
+    num_repeats: int = 0
+    """Samples of it that are there once more, under another key."""
     num_bytes: int = 0
     """Of all files but this one."""
     shards: tuple[ReleaseShard, ...] = ()

@@ -161,15 +161,21 @@ def _samples(
 ) -> pa.Table:
     tables = [_NO_SAMPLES]
     for at, shard in enumerate(filtered):
+        copies = np.ones(len(shard), np.int64) if shard.copies is None else shard.copies
+        if excluded:
+            copies = np.where(excluded[at], 0, copies)
+        rows = np.repeat(np.arange(len(shard)), copies)
+        first = np.repeat(np.cumsum(copies) - copies, copies)
         table = pa.table(
             {
-                "source_shard": pa.repeat(pa.scalar(shard.shard), len(shard)),
-                "source_key": shard.keys,
-                "row": pa.array(np.arange(len(shard))),
-                "num_bytes": pa.array(shard.num_bytes),
+                "source_shard": pa.repeat(pa.scalar(shard.shard), len(rows)),
+                "source_key": shard.keys.take(pa.array(rows)),
+                "row": pa.array(rows),
+                "copy": pa.array(np.arange(len(rows)) - first),
+                "num_bytes": pa.array(shard.num_bytes[rows]),
             }
         )
-        tables.append(table.filter(pa.array(~excluded[at])) if excluded else table)
+        tables.append(table)
     return pa.concat_tables(tables).combine_chunks()
 
 
@@ -178,15 +184,34 @@ _NO_SAMPLES = pa.schema(
         ("source_shard", pa.string()),
         ("source_key", pa.string()),
         ("row", pa.int64()),
+        ("copy", pa.int64()),
         ("num_bytes", pa.int64()),
     ]
 ).empty_table()
 
 
 def _identities(table: pa.Table) -> pa.Array:
-    """Give one string for each sample of the raw shards."""
+    """Give one string for each sample of the raw shards, and one for each further copy."""
     joined = pc.binary_join_element_wise(table["source_shard"], table["source_key"], "\0")
-    return joined.combine_chunks()
+    joined = joined.combine_chunks()
+    copies = table["copy"].to_numpy()
+    if not copies.any():
+        return joined
+    numbers = pa.array([f"\0{copy}" if copy else "" for copy in copies.tolist()])
+    return pc.binary_join_element_wise(joined, numbers, "")
+
+
+def _with_copies(places: pa.Table) -> pa.Table:
+    """Number the places that one sample has, in their order."""
+    none = pa.array(np.zeros(len(places), np.int64))
+    places = places.append_column("copy", none)
+    codes = _identities(places).dictionary_encode().indices.to_numpy()
+    order = np.lexsort((places["position"], places["number"], codes))
+    starts = np.append(True, np.diff(codes[order]) != 0)[: len(order)]
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
+    copies = np.empty(len(order), np.int64)
+    copies[order] = np.arange(len(order)) - first
+    return places.set_column(places.num_columns - 1, "copy", pa.array(copies))
 
 
 def _shuffled(samples: pa.Table, seed: int | None) -> pa.Table:
@@ -206,7 +231,8 @@ def _old_places(samples: pa.Table, places: pa.Table) -> tuple[np.ndarray, np.nda
     if not places.num_rows:
         none = np.full(samples.num_rows, -1, np.int64)
         return none, none.copy()
-    found = pc.index_in(_identities(samples), value_set=_identities(places))
+    known = _identities(_with_copies(places))
+    found = pc.index_in(_identities(samples), value_set=known)
     number, position = (
         places[name].take(found).fill_null(-1).to_numpy().astype(np.int64)
         for name in ("number", "position")

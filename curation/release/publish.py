@@ -7,13 +7,15 @@ earlier release has is linked, or copied by the storage's server, and not writte
 
 import platform
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+import pyarrow as pa
 
 from curation.errors import InputError, ReleaseExistsError, TableError
 from curation.funnel import Funnel
@@ -27,7 +29,6 @@ from curation.release.manifest import (
     last_release,
     list_releases,
     read_placed,
-    release_folder,
     write_manifest,
 )
 from curation.release.plan import (
@@ -97,7 +98,20 @@ class WantedShard:
     number: int
     fingerprint: str
     make: Callable[[Target], ReleaseShard]
-    """Brings it there, if an interrupted run did not."""
+    """Brings it there, if nobody did yet."""
+
+
+@dataclass(frozen=True)
+class PlannedRelease:
+    """A release that is to be: everything but bytes."""
+
+    manifest: Manifest
+    """Without tars and documents yet."""
+    shards: tuple[PlannedShard, ...]
+    previous: Manifest | None
+    """The release that it continues, and shares tars with."""
+    is_new: bool = True
+    """False if the last release has exactly this content; then this is that one."""
 
 
 def publish_release(
@@ -127,12 +141,44 @@ def publish_release(
         TableError: The filtered shards' vectors are of different encoders.
     """
     options = options or ReleaseOptions()
+    planned = plan_next_release(output, recipe, filtered_folder, shards, options)
+    if not planned.is_new:
+        return None
+    target = Target(output, planned.manifest.folder, recipe.release)
+    reader = FilteredReader(output, filtered_folder)
+    wanted = list(wanted_shards(planned.shards, planned.previous, reader))
+    manifest = bring_shards(target, planned.manifest, wanted, options)
+    write_manifest(target, manifest)
+    return manifest
+
+
+def plan_next_release(
+    output: Storage,
+    recipe: Recipe,
+    filtered_folder: str,
+    shards: Sequence[str],
+    options: ReleaseOptions,
+) -> PlannedRelease:
+    """Decide what the next release of a recipe is to be; nothing is written.
+
+    The same inputs give the same plan, on every machine.
+
+    Args:
+        output: As for :func:`publish_release`.
+        recipe: As for :func:`publish_release`.
+        filtered_folder: As for :func:`publish_release`.
+        shards: As for :func:`publish_release`.
+        options: As for :func:`publish_release`.
+
+    Raises:
+        InputError, ReleaseExistsError, TableError: As :func:`publish_release`.
+    """
     settings = recipe.release
     releases = list_releases(output)
     series = settings.name or recipe.name
     previous = last_release(releases, series)
     name = next_name(releases, series, options.name)
-    filtered = read_filtered_shards(output, filtered_folder, shards)
+    filtered = read_filtered_shards(output, filtered_folder, shards, settings)
     encoder = _only_encoder(filtered)
     taken_down = read_takedowns(output)
     plan = plan_release(
@@ -147,7 +193,7 @@ def publish_release(
             "preview` shows what keeps them out"
         )
     if previous and _has_all(previous, plan.shards):
-        return None
+        return PlannedRelease(previous, plan.shards, None, is_new=False)
     used = {shard for planned in plan.shards for shard in planned.rows}
     manifest = Manifest(
         name=name,
@@ -163,21 +209,43 @@ def publish_release(
         funnel=asdict(options.funnel) if options.funnel else None,
         taken_down=len(taken_down),
         num_samples=plan.num_samples,
+        num_repeats=count_repeats(one.samples for one in plan.shards),
         next_number=plan.next_number,
         next_position=plan.next_position,
     )
-    target = Target(output, release_folder(name), settings)
-    reader = FilteredReader(output, filtered_folder)
-    shared = {(s.number, s.fingerprint): s for s in previous.shards} if previous else {}
-    wanted = []
-    for one in plan.shards:
-        make = partial(write_shard, reader, one)
-        if previous and (earlier := shared.get((one.number, one.fingerprint))):
-            make = partial(share_shard, previous, earlier)
-        wanted.append(WantedShard(one.number, one.fingerprint, make))
-    manifest = bring_shards(target, manifest, wanted, options)
-    write_manifest(target, manifest)
-    return manifest
+    return PlannedRelease(manifest, plan.shards, previous)
+
+
+def wanted_shards(
+    shards: Iterable[PlannedShard], previous: Manifest | None, reader: FilteredReader
+) -> Iterator[WantedShard]:
+    """Tell how planned tars come to be: shared with the release before, or written.
+
+    Args:
+        shards: The tars.
+        previous: The release before, if there is one.
+        reader: Of the filtered shards that the others are written from.
+    """
+    shared = {}
+    if previous:
+        shared = {
+            (shard.number, shard.fingerprint): partial(share_shard, previous, shard)
+            for shard in previous.shards
+        }
+    for planned in shards:
+        write = partial(write_shard, reader, planned)
+        make = shared.get((planned.number, planned.fingerprint), write)
+        yield WantedShard(planned.number, planned.fingerprint, make)
+
+
+def count_repeats(tars: Iterable[pa.Table]) -> int:
+    """Count the samples of a release's tars that are there again under another key."""
+    columns = ["source_shard", "source_key"]
+    samples = pa.concat_tables(
+        [tar.select(columns).replace_schema_metadata() for tar in tars],
+        promote_options="permissive",
+    )
+    return int(len(samples) - len(samples.group_by(columns).aggregate([])))
 
 
 def _kept_places(
@@ -237,23 +305,30 @@ def bring_shards(
     Raises:
         ReleaseExistsError: Another process published the release meanwhile.
     """
-
-    def bring(one: WantedShard) -> ReleaseShard:
-        return find_shard(one.number, one.fingerprint, target) or one.make(target)
-
     options.started(len(wanted))
     with ThreadPoolExecutor(options.threads) as threads:
         shards = []
-        for shard in threads.map(bring, wanted):
+        for shard in threads.map(partial(bring_shard, target), wanted):
             options.finished(shard)
             shards.append(shard)
     manifest = replace(manifest, shards=tuple(shards))
-    if target.storage.exists(target.path(MANIFEST)):  # another process was faster
-        raise _exists(manifest.name)
+    _refuse_published(target)  # another process was faster
     manifest = replace(manifest, documents=_describe(target, manifest))
     _delete_strays(target, manifest)
     num_bytes = sum(file.num_bytes for file in manifest.files)
     return replace(manifest, num_bytes=num_bytes)
+
+
+def bring_shard(target: Target, wanted: WantedShard) -> ReleaseShard:
+    """Bring one tar there, unless it is.
+
+    Raises:
+        ReleaseExistsError: The release is published, and has another tar in its place.
+    """
+    if found := find_shard(wanted.number, wanted.fingerprint, target):
+        return found
+    _refuse_published(target)
+    return wanted.make(target)
 
 
 def software() -> dict[str, str]:
@@ -270,6 +345,11 @@ def software() -> dict[str, str]:
 def utc_now() -> str:
     """Give the time as manifests have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _refuse_published(target: Target) -> None:
+    if target.storage.exists(target.path(MANIFEST)):
+        raise _exists(target.folder.rpartition("/")[2])
 
 
 def _exists(name: str) -> ReleaseExistsError:

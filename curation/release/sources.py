@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 
 from curation.errors import StaleError
 from curation.index import ShardIndex, build_index
+from curation.recipe import ReleaseSettings
+from curation.release.query import count_copies, is_plain, needed_columns
 from curation.storage.base import Storage, run_ahead
 from curation.tables import FILTERED, read_table, table_about
 from curation.tar import read_members
@@ -41,13 +43,18 @@ class FilteredShard:
     """Data version of the raw shard."""
     encoder: object = None
     """What the vectors were made with, as JSON."""
+    copies: np.ndarray | None = None
+    """``(N,)`` int64: how many times each is to be in the release; None, once each."""
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
 def read_filtered_shards(
-    storage: Storage, folder: str, shards: Sequence[str]
+    storage: Storage,
+    folder: str,
+    shards: Sequence[str],
+    settings: ReleaseSettings,
 ) -> list[FilteredShard]:
     """Read the small columns of some filtered shards.
 
@@ -55,15 +62,19 @@ def read_filtered_shards(
         storage: Where they are.
         folder: Above them, such as ``filtered/<recipe>``.
         shards: Their ids, in the order in which they are to be packed.
+        settings: Say which of their samples are released, and how often.
 
     Raises:
         NotFoundError: A filtered shard is not there.
         TableError: A table can't be read.
     """
+    plain = is_plain(settings)
+    columns = {"key", "source_ranges", "sha256"}.union(
+        () if plain else needed_columns(settings)
+    )
 
     def read(shard: str) -> FilteredShard:
-        columns = ["key", "source_ranges", "sha256"]
-        table = read_table(storage, f"{folder}/{shard}.parquet", FILTERED, columns)
+        table = read_table(storage, f"{folder}/{shard}.parquet", FILTERED, sorted(columns))
         table = table.combine_chunks()
         about = table_about(table)
         return FilteredShard(
@@ -74,6 +85,7 @@ def read_filtered_shards(
             rows=rows_fingerprint(table),
             source_version=about.get("source", "unknown"),
             encoder=about.get("encoder"),
+            copies=None if plain else count_copies(table, settings),
         )
 
     return list(run_ahead((partial(read, shard) for shard in shards), READS_AHEAD))

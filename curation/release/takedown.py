@@ -33,6 +33,7 @@ from curation.release.publish import (
     ReleaseOptions,
     WantedShard,
     bring_shards,
+    count_repeats,
     next_name,
     share_shard,
     software,
@@ -79,7 +80,8 @@ def take_down(
         output: Where the releases are.
         recipe: Whose last release is meant.
         lines: A key of that release, or a sample's key in the raw shards, each also as
-            ``<shard>TAB<key>``. Samples with the same image go with those named.
+            ``<shard>TAB<key>``; what is still ambiguous as ``<release>/<tar>TAB<key>``.
+            Samples with the same image go with those named.
         options: For the release that is made.
 
     Raises:
@@ -107,7 +109,10 @@ def take_down(
         update={**previous.packing, "npy": bool(previous.recipe["release"]["npy"])}
     )
     target = Target(output, release_folder(name), settings)
-    manifest = _without(previous, name, gone, taken_down)
+    staying = [table.filter(pa.array(~gone[n])) for n, table in tables.items()]
+    manifest = replace(
+        _without(previous, name, gone, taken_down), num_repeats=count_repeats(staying)
+    )
     wanted = _wanted_shards(target, previous, tables, gone)
     release = bring_shards(target, manifest, wanted, options)
     _prove(output, release, taken_down)
@@ -177,7 +182,13 @@ def _named_samples(
 def _only(
     shard: str | None, key: str, found: list[dict[str, str]], last: Manifest
 ) -> dict[str, str]:
-    rows = [row for row in found if shard in (None, row["source_shard"], row["tar"])]
+    rows = [
+        row
+        for row in found
+        if shard is None
+        or (shard, key) == (row["source_shard"], row["source_key"])
+        or (shard in (row["tar"], f"{last.name}/{row['tar']}") and key == row["key"])
+    ]
     if not rows:
         where = f" of shard {shard!r}" if shard is not None else ""
         raise UnknownNameError(
@@ -185,11 +196,15 @@ def _only(
             "the raw shards. Nothing was taken down; `curate explain KEY` tells what "
             "became of a sample."
         )
-    if len(rows) > 1:
-        places = " and ".join(f"{r['source_shard']}\\t{r['source_key']}" for r in rows[:2])
+    if len({(row["source_shard"], row["source_key"]) for row in rows}) > 1:
+        places = " or ".join(
+            f"{last.name}/{row['tar']}\\t{row['key']} for the one that was "
+            f"{row['source_shard']}\\t{row['source_key']}"
+            for row in rows[:2]
+        )
         raise InputError(
-            f"{key!r} is the key of {len(rows)} samples of {last.name}; write "
-            f"<shard><TAB><key>, such as {places}"
+            f"{key!r} is the key of {len(rows)} samples of {last.name}; write the tar, a "
+            f"tab and the key there: {places}"
         )
     return rows[0]
 

@@ -154,7 +154,9 @@ class StorageContract(ABC):
         for path in ("sp ace/ü.bin", "a+b&c=d%20.bin", "emoji-🦆"):
             storage.write(path, path.encode())
             assert storage.read(path) == path.encode()
-        assert len(storage.list_files()) == 3
+            storage.copy(path, f"copied/{path}")
+            assert storage.read(f"copied/{path}") == path.encode()
+        assert len(storage.list_files()) == 6
 
     def test_a_reader_seeks(self, storage: Storage) -> None:
         self.put(storage, "a", bytes(range(100)))

@@ -45,12 +45,18 @@ def _table(story: Story) -> Table:
     rows += [("  it fails", reason) for reason in story.reasons]
     if story.filtered_url:
         rows.append(("went to", story.filtered_url))
+    if story.taken_down:
+        rows.append(
+            ("taken down", "from {release}, there {key}".format(**story.taken_down))
+        )
     return result_table(f"{story.key}", ("", "what is known"), rows)
 
 
 def _decision(story: Story) -> str:
     if story.kept is None:
         return "not decided on yet"
+    if story.kept and story.taken_down:
+        return "dropped from every release: taken down"
     return "kept" if story.kept else "dropped"
 
 

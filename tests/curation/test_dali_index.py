@@ -4,13 +4,20 @@ import contextlib
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 import wds2idx
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curation.dali_index import IndexEntry, check_index_fits, format_index, parse_index
+from curation.dali_index import (
+    IndexEntry,
+    check_index_fits,
+    find_difference,
+    format_index,
+    parse_index,
+)
 from curation.errors import IndexFormatError, NotFoundError
 from curation.index import ShardIndex, build_index
 from curation.storage import LocalStorage, MemoryStorage
@@ -215,3 +222,39 @@ def test_an_index_of_overlapping_components_is_refused() -> None:
 def test_a_missing_shard_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         check_index_fits([], LocalStorage(tmp_path), "a.tar")
+
+
+@given(tars.sample_members(adjacent=False).filter(bool), st.randoms())
+def test_an_index_that_says_the_same_in_other_words_has_no_difference(
+    members: list[TarMember], random: Random
+) -> None:
+    index = index_of(write_tar(members))
+    first, *lines = format_index(index).splitlines()
+    random.shuffle(lines)
+    groups = [line.split() for line in lines]
+    without_names = [
+        b" ".join(field for n, field in enumerate(fields) if n % 4 < 3) for fields in groups
+    ]
+    assert find_difference(b"\r\n".join([first, *lines]), index) is None
+    assert find_difference(b"\n".join([b"v1.1" + first[4:], *without_names]), index) is None
+
+
+@given(tars.sample_members(), tars.sample_members())
+def test_an_index_differs_unless_every_component_lies_where_it_says(
+    one: list[TarMember], other: list[TarMember]
+) -> None:
+    index, others = index_of(write_tar(one)), index_of(write_tar(other))
+    columns = ["sample", "extension", "data_start", "size"]
+    same = index.components.select(columns) == others.components.select(columns)
+    assert (find_difference(format_index(others), index) is None) == same
+
+
+def test_a_difference_is_named() -> None:
+    index = index_of(write_tar([TarMember("a.jpg", b"1"), TarMember("b.jpg", b"2")]))
+    text = format_index(index)
+    assert find_difference(b"v1.2 1\n" + text.splitlines()[1], index) == (
+        "it lists 1 samples, and the shard has 2"
+    )
+    moved = text.replace(b" 1536 ", b" 2048 ")
+    assert "jpg has 1 bytes from byte 2048" in str(find_difference(moved, index))
+    assert "first line" in str(find_difference(b"no index", index))

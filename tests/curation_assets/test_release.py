@@ -3,7 +3,7 @@
 import dagster as dg
 
 from curation.release.manifest import list_releases
-from curation_assets.release import releasable_shards, release_version
+from curation_assets.release import ReleaseConfig, releasable_shards, release_version
 from jobs.definitions import build_definitions
 from jobs.instance import open_instance
 from tests.conftest import Curated
@@ -47,4 +47,24 @@ def test_a_name_can_be_chosen_in_the_launchpad(curated: Curated) -> None:
 
 def test_every_filtered_shard_is_released(curated: Curated) -> None:
     with open_instance(curated.recipe) as instance:
-        assert releasable_shards(instance) == ["00000", "train/00001", "train/00002"]
+        shards = releasable_shards(instance, lambda _: {}, ReleaseConfig())
+    assert shards == ["00000", "train/00001", "train/00002"]
+
+
+def test_what_is_not_up_to_date_is_refused_with_the_reason(curated: Curated) -> None:
+    curated.edit(">= 200", ">= 300")
+    job = build_definitions(curated.recipe).resolve_implicit_global_asset_job_def()
+    for asset in ("release", "release_plan"):
+        with open_instance(curated.recipe) as instance:
+            done = job.execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(asset)],
+                raise_on_error=False,
+            )
+        (failed,) = [event for event in done.all_events if event.is_step_failure]
+        told = str(failed.step_failure_data.user_failure_data)
+        assert "3 filtered shard(s) are not up to date" in told
+        assert "as_is" in told
+        assert "00000: selection changes" in told
+    assert list_releases(curated.output) == []
+    assert run(curated, as_is=True).metadata["name"].value == "small-0001"

@@ -2,10 +2,15 @@
 
 import tarfile
 
+import dagster as dg
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.dali_index import check_index_fits, parse_index
+from curation.index import read_catalog
+from curation_assets.shard_index import AGREES, NONE_BESIDE, compare_beside
+from jobs.definitions import build_definitions
+from jobs.instance import open_instance
 from tests.conftest import Curated
 
 
@@ -31,3 +36,30 @@ def test_the_dali_index_fits_its_tar(curated: Curated) -> None:
     samples = parse_index(data, "00000")
     assert len(samples) == 80
     check_index_fits(samples, curated.source, "00000.tar")
+
+
+def test_an_index_beside_the_tar_is_compared_with_the_tar_itself(curated: Curated) -> None:
+    ours = curated.output.read(curated.artifacts.index("00000"))
+    index = read_catalog(curated.output, curated.artifacts.catalog("00000"))
+    assert compare_beside(curated.source, "00000", index) == NONE_BESIDE
+    curated.source.write("00000.idx", ours)
+    assert compare_beside(curated.source, "00000", index) == AGREES
+    curated.source.write("00000.idx", curated.output.read("index/train/00001.idx"))
+    assert compare_beside(curated.source, "00000", index).startswith("no sample of the")
+
+
+def test_a_wrong_index_beside_the_tar_is_not_used_and_told(curated: Curated) -> None:
+    ours = curated.output.read(curated.artifacts.index("00000"))
+    curated.source.write("00000.idx", b"v1.2 0\n")
+    curated.output.delete(curated.artifacts.index("00000"))
+    job = build_definitions(curated.recipe).resolve_implicit_global_asset_job_def()
+    with open_instance(curated.recipe) as instance:
+        done = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("shard_index")],
+            partition_key="00000",
+        )
+    (event,) = done.get_asset_materialization_events()
+    told = event.materialization.metadata["idx_at_source"].value
+    assert told == "it lists 0 samples, and the shard has 80"
+    assert curated.output.read(curated.artifacts.index("00000")) == ours

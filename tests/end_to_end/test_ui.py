@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from curation.release.manifest import list_releases
+from curation.storage import LocalStorage
 from curation.verify import verify_shards
 from curation_assets.lineage import Lineage
 from curation_assets.shard_asset import recorded_versions
@@ -143,11 +145,13 @@ def test_a_backfill_of_everything_from_the_ui(empty: Curated, server: Server) ->
         for asset in assets:
             if asset != "duplicate_groups":
                 assert sorted(recorded_versions(instance, asset)) == SHARDS
-    done = verify_shards(empty.output.__class__(empty.folder / "anew"), "filtered")
+    done = verify_shards(LocalStorage(empty.folder / "anew"), "filtered")
     assert (done.num_shards, done.differences) == (3, ())
 
     nodes = {node["assetKey"]["path"][0]: node for node in server.ask(GRAPH)["assetNodes"]}
-    assert set(nodes) == {*assets, "release"}
+    assert set(nodes) == {*assets, "release_plan", "release_shard", "release"}
+    (made,) = list_releases(LocalStorage(empty.folder / "anew"))
+    assert made.num_samples > 0
     for asset in ("embeddings", "selection", "filtered_shard"):
         (event,) = nodes[asset]["latestMaterializationByPartition"]
         entries = {entry["label"]: entry for entry in event["metadataEntries"]}

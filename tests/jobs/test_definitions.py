@@ -42,6 +42,8 @@ def test_every_asset_has_a_description_a_group_and_kinds(curated: Curated) -> No
     graph = build_definitions(curated.recipe).resolve_asset_graph()
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
         *Lineage(curated.recipe).assets,
+        "release_plan",
+        "release_shard",
         "release",
     }
     for key in graph.get_all_asset_keys():

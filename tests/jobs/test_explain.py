@@ -4,7 +4,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.errors import UnknownNameError
+from curation.tables import FILTERED, read_table
+from jobs.commands.explain import _decision
 from jobs.explain import explain
+from jobs.release import make_release, make_takedown
+from resources.progress import LineProgress
 from tests.conftest import Curated
 
 SHARDS = ("00000", "train/00001", "train/00002")
@@ -79,3 +83,27 @@ def test_what_is_not_made_yet_is_left_out(curated: Curated) -> None:
 def test_an_unknown_key_is_told_with_its_neighbours(curated: Curated) -> None:
     with pytest.raises(UnknownNameError, match="did you mean cover"):
         explain(curated.recipe, "covr", SHARDS)
+
+
+def test_a_sample_that_was_taken_down_says_so_and_its_copy_too(curated: Curated) -> None:
+    copy = planted(curated, "exact_copy")
+    release = make_release(curated.recipe, LineProgress(print))
+    assert release is not None
+    table = read_table(curated.output, f"{release.folder}/00000.parquet", FILTERED)
+    (row,) = [
+        row
+        for row in table.select(["key", "source_shard", "source_key"]).to_pylist()
+        if (row["source_shard"], row["source_key"])
+        == (copy["twin_shard"], copy["twin_key"])
+    ]
+    line = f"{release.name}/00000\t{row['key']}"
+    done = make_takedown(curated.recipe, LineProgress(print), [line])
+    expected = {"release": release.name, "key": row["key"]}
+    assert done.keys == (row["key"],)
+    (original,) = explain(curated.recipe, copy["twin_key"], SHARDS)
+    (same_image,) = explain(curated.recipe, copy["key"], SHARDS)
+    assert original.taken_down == same_image.taken_down == expected
+    assert _decision(original) == "dropped from every release: taken down"
+    assert _decision(same_image) == "dropped"
+    (other,) = explain(curated.recipe, planted(curated, "photograph")["key"], SHARDS)
+    assert other.taken_down is None

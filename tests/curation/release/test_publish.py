@@ -3,9 +3,14 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -13,6 +18,7 @@ from curation.errors import InputError, ReleaseExistsError, StaleError, TableErr
 from curation.release.manifest import list_releases, read_manifest
 from curation.release.publish import ReleaseOptions, publish_release
 from curation.release.shard import ReleaseShard
+from curation.release.takedown import take_down
 from curation.storage import LocalStorage, MemoryStorage, S3Storage, Storage
 from curation.tables import FILTERED, read_table
 from curation.verify import verify_release
@@ -220,6 +226,44 @@ def test_a_filtered_shard_that_is_made_again_meanwhile_is_refused(
     assert list_releases(output) == []
 
 
+def test_a_release_takes_what_its_expressions_say(output: MemoryStorage) -> None:
+    rules = {"key == '000000001'": 3, "caption == 'caption of 000000002'": 2}
+    recipe = small_recipe(where="key != '000000004' and key != '000000005'", repeats=rules)
+    made = released(output, recipe, "a", "b/c")
+    found = [data["txt"].decode()[-1] for data in samples_of(output, made).values()]
+    assert "".join(found) == "0111223" + "011122"
+    assert (made.num_samples, made.num_repeats) == (13, 6)
+    assert len(samples_of(output, made)) == 13  # keys are those of places
+    card = output.read(f"{made.folder}/README.md").decode()
+    assert "key != '000000004'" in card
+    assert "| `key == '000000001'` | 3 |" in card
+    assert verify_release(output, made.folder).differences == ()
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_copies_keep_their_places_and_leave_them_one_by_one(
+    output: MemoryStorage, seed: int | None
+) -> None:
+    def places(copies: int) -> dict[str, bytes]:
+        rules = {"key == '000000003'": copies}
+        made = released(output, small_recipe(repeats=rules, shuffle_seed=seed), "a")
+        return {key: data["txt"] for key, data in samples_of(output, made).items()}
+
+    twice, often, once = places(2), places(4), places(1)
+    assert twice.items() <= often.items()
+    assert len(often) == len(twice) + 2
+    assert once.items() <= twice.items()
+    assert len(once) == 6
+
+
+def test_a_takedown_takes_all_copies(output: MemoryStorage) -> None:
+    recipe = small_recipe(repeats={"key == '000000003'": 3, "key == '000000001'": 2})
+    released(output, recipe, "a")
+    done = take_down(output, recipe, ["a\t000000003"])
+    assert len(done.keys) == 3
+    assert (done.release.num_samples, done.release.num_repeats) == (6, 1)
+
+
 def test_nothing_kept_is_told(output: MemoryStorage) -> None:
     write_filtered(output, "none", numbered(2), kept=lambda _: False)
     with pytest.raises(InputError, match="no sample to release"):
@@ -240,6 +284,33 @@ def test_a_release_lies_on_s3(s3_storage: S3Storage) -> None:
     assert second.shards[0] == first.shards[0]
     assert verify_release(s3_storage, second.folder).differences == ()
     assert len(members(s3_storage, f"{second.folder}/00000.tar")) == 12
+
+
+def test_what_is_shared_on_s3_is_copied_by_the_server(
+    copying_s3_storage: S3Storage,
+) -> None:
+    output = copying_s3_storage
+    write_filtered(output, "a", numbered(6))
+    first = released(output, small_recipe(npy=True), "a")
+    write_filtered(output, "b", numbered(2))
+    asked: list[tuple[str, str]] = []
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        asked.append((model.name, unquote(params["url_path"])))
+
+    output.file_system.s3.meta.events.register("before-call.s3", note)
+    second = released(output, small_recipe(npy=True), "a", "b")
+    assert second.shards[0] == first.shards[0]
+    for name in (file.path for file in first.shards[0].files):
+        old, new = (f"{output.prefix}/{made.folder}/{name}" for made in (first, second))
+        done = {call for call, path in asked if path.endswith(new)}
+        assert "CopyObject" in done
+        assert done.isdisjoint({"PutObject", "UploadPart", "CreateMultipartUpload"})
+        if not name.endswith(".parquet"):  # tables say where samples are
+            assert not [
+                call for call, path in asked if path.endswith(old) and "Get" in call
+            ]
+    assert verify_release(output, second.folder).differences == ()
 
 
 def _release_and_die(root: Path, writes: int) -> None:
@@ -280,3 +351,79 @@ def test_killed_at_any_write_it_is_no_release_and_the_next_run_goes_on(
         made = released(storage, small_recipe(), "a")
         assert [shard.files for shard in made.shards] == expected
         assert verify_release(storage, made.folder).differences == ()
+
+
+def _release_in_threads(root: Path) -> None:
+    options = ReleaseOptions(threads=4)
+    recipe = small_recipe(samples_per_shard=40, npy=True)
+    publish_release(LocalStorage(root), recipe, FOLDER, ["a", "b"], options)
+
+
+def _contents(root: Path) -> dict[str, bytes]:
+    """Read all that can be seen of releases, without the documents that tell the time."""
+    storage = LocalStorage(root)
+    return {
+        file.path: storage.read(file.path)
+        for file in storage.list_files("releases")
+        if not file.path.endswith((".md", ".json"))
+    }
+
+
+def kill_releases(folder: Path, times: int) -> int:
+    """Kill runs at random moments between their start and their usual end.
+
+    Half of them go on with what the one before left.
+
+    Returns:
+        How many left a part of a release.
+    """
+    output = LocalStorage(folder)
+    for number, shard in enumerate(("a", "b")):
+        write_filtered(output, shard, numbered(300, start=1000 * number))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["curation.release.publish", __name__])
+    for _ in range(2):  # the first one waits for its server
+        shutil.rmtree(folder / "releases", ignore_errors=True)
+        began = time.monotonic()
+        process = context.Process(target=_release_in_threads, args=(folder,))
+        process.start()
+        process.join()
+    usual = time.monotonic() - began
+    expected = _contents(folder)
+    assert len(expected) == 15 * 4
+    random = Random(0)
+    unfinished = 0
+    for turn in range(times):
+        if turn % 2 == 0:
+            shutil.rmtree(folder / "releases", ignore_errors=True)
+        process = context.Process(target=_release_in_threads, args=(folder,))
+        process.start()
+        process.join(random.uniform(0, usual))
+        process.kill()
+        process.join()
+        process.close()
+        found = _contents(folder)
+        assert found.items() <= expected.items()  # each is whole, or not there
+        if made := list_releases(output):
+            assert found == expected
+            assert verify_release(output, made[0].folder).differences == ()
+            shutil.rmtree(folder / "releases")
+        unfinished += 0 < len(found) < len(expected)
+    _release_in_threads(folder)
+    assert _contents(folder) == expected
+    hidden = [path for path in (folder / "releases").rglob(".*") if path.is_file()]
+    assert all(path.name.endswith(".part") for path in hidden)
+    return unfinished
+
+
+def test_a_killed_release_leaves_whole_files_and_the_next_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    kill_releases(tmp_path, times=8)
+
+
+@pytest.mark.slow
+def test_fifty_killed_releases_leave_whole_files_and_the_next_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    assert kill_releases(tmp_path, times=50) > 0

@@ -55,6 +55,22 @@ def test_only_the_tar_that_held_it_is_written_anew(
     assert verify_release(output, done.release.folder).differences == ()
 
 
+def test_raw_shards_that_are_named_like_tars_leave_a_way_to_name_a_sample(
+    tmp_path: Path,
+) -> None:
+    output = LocalStorage(tmp_path)
+    write_filtered(output, "00000", numbered(6, start=1))  # 000000003 is 000000002 there
+    released(output, RECIPE, "00000")
+    for line in ("000000003", "00000\t000000003"):
+        with pytest.raises(InputError, match="is the key of 2 samples") as caught:
+            take_down(output, RECIPE, [line])
+    assert r"small-0001/00000\t000000002 for the one that was 00000\t000000003" in str(
+        caught.value
+    )
+    done = take_down(output, RECIPE, ["small-0001/00000\t000000002"])
+    assert done.keys == ("000000002",)
+
+
 def test_vectors_follow_their_samples(output: LocalStorage, first: Manifest) -> None:
     done = take_down(output, RECIPE, ["a\t000000002"])
     vectors = {

@@ -3,6 +3,7 @@
 import pytest
 
 from curation.errors import TableError
+from curation.recipe import ReleaseSettings
 from curation.release.sources import read_filtered_shards
 from curation.release.takedowns import (
     mask_taken_down,
@@ -33,7 +34,7 @@ def test_samples_are_meant_by_place_and_by_image() -> None:
     output = MemoryStorage("output")
     write_filtered(output, "a", numbered(4))
     write_filtered(output, "b", numbered(4))
-    one, other = read_filtered_shards(output, FOLDER, ["a", "b"])
+    one, other = read_filtered_shards(output, FOLDER, ["a", "b"], ReleaseSettings())
     image = one.sha256[3].as_py()
     taken = taken_down_table([row("a", "000000001"), row("gone", "x", image)])
     assert mask_taken_down(one, taken).tolist() == [False, True, False, True]

@@ -61,6 +61,23 @@ class TestS3StorageThatCopies(TestS3Storage):
         # the number behind the dash is that of the parts of an upload
         assert storage.stat("to").version.endswith("-5")
 
+    @pytest.mark.parametrize(("most", "calls"), [(1 << 30, 1), (12 << 20, 3)])
+    def test_a_copy_is_made_by_the_server_whatever_its_size(
+        self, storage: S3Storage, monkeypatch: pytest.MonkeyPatch, most: int, calls: int
+    ) -> None:
+        monkeypatch.setattr("curation.storage.s3.MOST_COPIED", most)
+        data = bytes(range(251)) * 130_000  # 33 MB
+        self.put(storage, "from", data)
+        asked: list[str] = []
+        storage.file_system.connect()
+        storage.file_system.s3.meta.events.register(
+            "before-call.s3", lambda model, **_: asked.append(model.name)
+        )
+        storage.copy("from", "to")
+        assert self.get(storage, "to") == data
+        assert sum("Copy" in name for name in asked) == calls
+        assert {"GetObject", "PutObject", "UploadPart"}.isdisjoint(asked)
+
     def test_an_upload_that_fails_is_forgotten(self, storage: Storage) -> None:
         self.put(storage, "from", bytes(12 << 20))
         parts = [ByteRange(storage, "from", 0, 12 << 20), ByteRange(storage, "none", 0, 5)]

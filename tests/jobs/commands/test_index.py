@@ -28,3 +28,19 @@ def test_a_damaged_tar_is_refused_or_salvaged(
     assert run("index", cut)[0] == 2
     assert not cut.with_suffix(".idx").exists()
     assert 0 < run_json("index", cut, "--salvage")[0]["samples"] < 80
+
+
+def test_an_index_that_is_right_is_kept_and_a_wrong_one_replaced(
+    curated: Curated, run_json: Callable[..., Any]
+) -> None:
+    tar = curated.source.root / "00000.tar"
+    idx = tar.with_suffix(".idx")
+    assert run_json("index", tar)[0]["idx"] == "written"
+    ours = idx.read_bytes()
+    other_order = b"\n".join([ours.splitlines()[0], *reversed(ours.splitlines()[1:])])
+    idx.write_bytes(other_order)
+    assert run_json("index", tar)[0]["idx"] == "was there"
+    assert idx.read_bytes() == other_order
+    idx.write_bytes(b"v1.2 1\njpg 512 3 a.jpg\n")
+    assert run_json("index", tar)[0]["idx"] == "replaced"
+    assert idx.read_bytes() == ours
