@@ -17,6 +17,7 @@ from curation.tables import EMBEDDINGS, read_table
 from curation_assets.lineage import Lineage
 from curation_assets.metadata import count_table, picture_sheets
 from curation_assets.partitions import tar_path
+from curation_assets.run_tags import record_cost
 from curation_assets.shard_asset import (
     AssetEvents,
     Made,
@@ -68,9 +69,13 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
             if not tasks:
                 return
             work = {_embed_shard(task): task for task in tasks}
-            with devices.claim(len(tasks)) as claimed:
+            with (
+                devices.claim(len(tasks)) as claimed,
+                record_cost(context, lineage, claimed) as embedded,
+            ):
                 for done in embed_on_workers(work, embed_shard, tools, claimed):
                     task = work[done.task]
+                    embedded.count(done.result)
                     yield task, _failure(done) or {**describe(task), **_speed(done)}
 
         def find(task: ShardTask) -> Metadata | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from curation.errors import NotFoundError
 from curation.fingerprint import fingerprint
@@ -24,6 +25,8 @@ from curation_assets.shard_asset import recorded_versions
 from resources.progress import Progress
 
 RELEASE = "release"
+RELEASE_STEP = "publish_release"
+"""What its config is under in the launchpad."""
 VERSION = 1
 """Raised when the step starts to make something else of the same inputs."""
 
@@ -34,17 +37,21 @@ MOST_ROWS = 200
 class ReleaseConfig(dg.Config):
     """What is chosen for one release, in the launchpad or by the command."""
 
-    name: str | None = None
-    """By default the recipe's name and the next number."""
-    anew: bool = False
-    """Pack all tars anew, without regard to where earlier releases have samples."""
+    name: str | None = Field(
+        default=None,
+        description="What to call it. By default the recipe's name and the next number.",
+    )
+    anew: bool = Field(
+        default=False,
+        description="Pack all tars anew, without regard to where earlier releases have "
+        "samples.",
+    )
 
 
 def release_asset(lineage: Lineage) -> dg.AssetsDefinition:
     """Define ``release`` for a recipe."""
-
-    @dg.asset(
-        name=RELEASE,
+    spec = dg.AssetSpec(
+        RELEASE,
         deps=[dg.AssetDep("filtered_shard", partition_mapping=dg.AllPartitionMapping())],
         code_version=_code_version(lineage),
         group_name="dataset",
@@ -53,6 +60,9 @@ def release_asset(lineage: Lineage) -> dg.AssetsDefinition:
         "tables, checksums, a data card and Croissant metadata. Immutable: what changes "
         "is the next release, which shares unchanged tars with the one before.",
     )
+
+    # not `asset`, whose step would have the name that the job `release` has
+    @dg.multi_asset(name=RELEASE_STEP, specs=[spec])
     def release(
         context: dg.AssetExecutionContext,
         config: ReleaseConfig,

@@ -19,7 +19,9 @@ from curation.storage import StoredFile, open_storage
 from curation_assets.global_asset import current_inputs, made_of
 from curation_assets.lineage import Lineage, raw_version
 from curation_assets.partitions import SHARDS, list_shards
+from curation_assets.run_tags import BY_ITSELF, launch_tags
 from curation_assets.shard_asset import recorded_versions
+from jobs.asset_jobs import ASSET_JOBS
 from jobs.next_runs import RANGE_END, RANGE_START, NextRun, next_runs
 from jobs.plan import make_plan
 
@@ -119,7 +121,7 @@ def _busy(instance: dg.DagsterInstance, order: list[str]) -> set[str] | None:
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     busy: set[str] = set()
     for run in runs:
-        if not run.asset_selection:
+        if not run.asset_selection and run.job_name not in ASSET_JOBS:
             continue  # no run over assets
         first = run.tags.get(RANGE_START) or run.tags.get("dagster/partition")
         last = run.tags.get(RANGE_END) or first
@@ -146,7 +148,7 @@ def _request(
     return dg.RunRequest(
         run_key=fingerprint(list(run.assets), versions, codes, _done(instance, run)),
         asset_selection=[dg.AssetKey(asset) for asset in run.assets],
-        tags=run.tags,
+        tags={**run.tags, **launch_tags(lineage), **BY_ITSELF},
     )
 
 
