@@ -19,6 +19,7 @@ from curation.tables import EMBEDDINGS, read_table
 from curation_assets.lineage import Lineage
 from curation_assets.metadata import count_table, picture_sheets
 from curation_assets.partitions import tar_path
+from curation_assets.run_tags import record_cost
 from curation_assets.shard_asset import (
     AssetEvents,
     Made,
@@ -71,12 +72,16 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
             if not tasks:
                 return
             of_path = {artifacts.embeddings(task.shard): task for task in tasks}
-            with devices.claim(len(tasks)) as claimed:
+            with (
+                devices.claim(len(tasks)) as claimed,
+                record_cost(context, lineage, claimed) as embedded,
+            ):
                 # each worker's next tar comes while it embeds the one before
                 work = run_ahead((partial(fetched, t) for t in tasks), len(claimed))
                 for done in embed_on_workers(work, embed_shard, tools, claimed):
                     local_copies.drop(done.task.source)
                     task = of_path[done.task.path]
+                    embedded.count(done.result)
                     yield task, _failure(done) or {**describe(task), **_speed(done)}
 
         def find(task: ShardTask) -> Metadata | None:

@@ -10,7 +10,7 @@ import dagster as dg
 
 from curation_assets.lineage import Lineage
 
-RECIPE_TAG = "curation/recipe"
+RECIPE_TAG = "curation/recipe_version"
 
 
 def recipe_tags(lineage: Lineage) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from curation.errors import NotFoundError, StaleError
 from curation.fingerprint import fingerprint
@@ -28,6 +29,8 @@ from curation_assets.shard_asset import recorded_versions
 from resources.progress import Progress
 
 RELEASE = "release"
+RELEASE_STEP = "publish_release"
+"""What its config is under in the launchpad."""
 VERSION = 1
 """Raised when the step starts to make something else of the same inputs."""
 
@@ -43,20 +46,27 @@ FindDue = Callable[[dg.DagsterInstance], Mapping[str, str]]
 class ReleaseConfig(dg.Config):
     """What is chosen for one release, in the launchpad or by the command."""
 
-    name: str | None = None
-    """By default the recipe's name and the next number."""
-    anew: bool = False
-    """Pack all tars anew, without regard to where earlier releases have samples."""
-    as_is: bool = False
-    """Release what there is, even if some filtered shards are not up to date."""
+    name: str | None = Field(
+        default=None,
+        description="What to call it. By default the recipe's name and the next number.",
+    )
+    anew: bool = Field(
+        default=False,
+        description="Pack all tars anew, without regard to where earlier releases have "
+        "samples.",
+    )
+    as_is: bool = Field(
+        default=False,
+        description="Release what there is, even if some filtered shards are not up to "
+        "date.",
+    )
 
 
 def release_asset(lineage: Lineage, find_due: FindDue) -> dg.AssetsDefinition:
     """Define ``release`` for a recipe."""
     of_all = dg.AllPartitionMapping()
-
-    @dg.asset(
-        name=RELEASE,
+    spec = dg.AssetSpec(
+        RELEASE,
         deps=[
             dg.AssetDep(name, partition_mapping=of_all)
             for name in ("filtered_shard", "release_shard")
@@ -68,6 +78,9 @@ def release_asset(lineage: Lineage, find_due: FindDue) -> dg.AssetsDefinition:
         "tables, checksums, a data card and Croissant metadata. Immutable: what changes "
         "is the next release, which shares unchanged tars with the one before.",
     )
+
+    # not `asset`, whose step would have the name that the job `release` has
+    @dg.multi_asset(name=RELEASE_STEP, specs=[spec])
     def release(
         context: dg.AssetExecutionContext,
         config: ReleaseConfig,

@@ -23,7 +23,9 @@ from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
 from curation_assets.lineage import VERSIONS, Lineage
 from curation_assets.partitions import SHARDS, list_shards
+from curation_assets.run_tags import launch_tags
 from jobs.asset_definitions import asset_definitions
+from jobs.failure_causes import tell_cause
 from jobs.instance import open_instance, set_shards
 from jobs.next_runs import NextRun, next_runs
 from jobs.plan import Plan, make_plan
@@ -97,16 +99,22 @@ def curate(
     watcher = _Watcher(progress)
     result = CurateResult(failed=watcher.failed)
     definitions = asset_definitions(recipe, progress=watcher)
-    job = definitions.resolve_implicit_global_asset_job_def()
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
         set_shards(instance, tars)
+        runner = _Runner(
+            definitions.resolve_implicit_global_asset_job_def(),
+            instance,
+            launch_tags(Lineage(recipe)),
+            watcher,
+            result,
+        )
         executed: set[NextRun] = set()
         while runs := _next(instance, recipe, tars, chosen, until, watcher.failed):
             for run in runs:
                 if run in executed:
                     raise StaleError(_KEEPS_CHANGING.format(run.assets[0], run.shards[:1]))
                 executed.add(run)
-                _execute(job, instance, run, watcher, result)
+                runner.execute(run)
     return result
 
 
@@ -138,33 +146,44 @@ def _next(
     ]
 
 
-def _execute(
-    job: dg.JobDefinition,
-    instance: dg.DagsterInstance,
-    run: NextRun,
-    watcher: "_Watcher",
-    result: CurateResult,
-) -> None:
-    """Execute one run; shards that fail are noted, anything else is raised."""
-    before = len(watcher.failed)
-    done = job.execute_in_process(
-        instance=instance,
-        asset_selection=[dg.AssetKey(asset) for asset in run.assets],
-        tags=run.tags,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        raise_on_error=False,
-    )
-    result.num_runs += 1
-    for event in done.all_events:
-        if event.is_step_success and event.step_key:
-            spent = event.step_success_data.duration_ms / 1000
-            step = event.step_key if event.step_key in VERSIONS else "checks"
-            result.seconds[step] = result.seconds.get(step, 0) + spent
-    for check in done.get_asset_check_evaluations():
-        if not check.passed:
-            result.warned[check.check_name] = check.description or ""
-    if not done.success and len(watcher.failed) == before:
-        raise run_error(done)
+@dataclass(frozen=True)
+class _Runner:
+    """Executes runs in this process, and notes what came of them."""
+
+    job: dg.JobDefinition
+    instance: dg.DagsterInstance
+    tags: Mapping[str, str]
+    """Of every run."""
+    watcher: "_Watcher"
+    result: CurateResult
+
+    def execute(self, run: NextRun) -> None:
+        """Execute one run; shards that fail are noted, anything else is raised."""
+        before = len(self.watcher.failed)
+        done = self.job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(asset) for asset in run.assets],
+            tags={**run.tags, **self.tags},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+        self._note(done)
+        if not done.success:
+            tell_cause(self.instance, done.dagster_run)
+            if len(self.watcher.failed) == before:
+                raise run_error(done)
+
+    def _note(self, done: dg.ExecuteInProcessResult) -> None:
+        result = self.result
+        result.num_runs += 1
+        for event in done.all_events:
+            if event.is_step_success and event.step_key:
+                spent = event.step_success_data.duration_ms / 1000
+                step = event.step_key if event.step_key in VERSIONS else "checks"
+                result.seconds[step] = result.seconds.get(step, 0) + spent
+        for check in done.get_asset_check_evaluations():
+            if not check.passed:
+                result.warned[check.check_name] = check.description or ""
 
 
 class _Watcher(Progress):

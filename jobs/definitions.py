@@ -1,4 +1,4 @@
-"""The code location: assets, and what starts runs by itself.
+"""The code location: assets, named jobs over them, and what starts runs by itself.
 
 Belongs here: assembly. Dagster finds ``defs``, which reads the recipe that the variable
 ``CURATION_RECIPE`` names (``recipe.yaml`` of the working directory if it is unset) when
@@ -12,6 +12,8 @@ import dagster as dg
 
 from curation.recipe import Recipe, load_recipe
 from jobs.asset_definitions import asset_definitions
+from jobs.asset_jobs import asset_jobs
+from jobs.failure_causes import failure_causes_sensor
 from jobs.new_shards import new_shards_sensor
 from jobs.nightly import nightly_curation
 from jobs.weekly import weekly_release
@@ -32,7 +34,8 @@ def build_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
         InputError: The parts of the recipe don't fit each other.
     """
     automation = dg.Definitions(
-        sensors=[new_shards_sensor(recipe)],
+        jobs=asset_jobs(recipe),
+        sensors=[new_shards_sensor(recipe), failure_causes_sensor()],
         schedules=[nightly_curation(recipe), weekly_release(recipe)],
     )
     return dg.Definitions.merge(asset_definitions(recipe, **overrides), automation)

@@ -20,7 +20,9 @@ from curation_assets.global_asset import current_inputs, made_of
 from curation_assets.lineage import Lineage, raw_version
 from curation_assets.partitions import SHARDS, list_shards
 from curation_assets.release_shard import RELEASE_SHARD
+from curation_assets.run_tags import BY_ITSELF, launch_tags
 from curation_assets.shard_asset import recorded_versions
+from jobs.asset_jobs import ASSET_JOBS
 from jobs.next_runs import RANGE_END, RANGE_START, NextRun, next_runs
 from jobs.plan import make_plan
 
@@ -34,6 +36,8 @@ UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+OF_OTHER_PARTITIONS = {dg.AssetKey("cluster_bins"), dg.AssetKey(RELEASE_SHARD)}
+"""Assets made per bin or per tar of a release, of what all shards have."""
 
 
 def new_shards_sensor(recipe: Recipe) -> dg.SensorDefinition:
@@ -121,9 +125,9 @@ def _busy(instance: dg.DagsterInstance, order: list[str]) -> set[str] | None:
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     busy: set[str] = set()
     for run in runs:
-        if not run.asset_selection:
+        if not run.asset_selection and run.job_name not in ASSET_JOBS:
             continue  # no run over assets
-        if dg.AssetKey(RELEASE_SHARD) in run.asset_selection:
+        if OF_OTHER_PARTITIONS & set(run.asset_selection or ()):
             return None  # its partitions are no shards, and it reads all of them
         first = run.tags.get(RANGE_START) or run.tags.get("dagster/partition")
         last = run.tags.get(RANGE_END) or first
@@ -150,7 +154,7 @@ def _request(
     return dg.RunRequest(
         run_key=fingerprint(list(run.assets), versions, codes, _done(instance, run)),
         asset_selection=[dg.AssetKey(asset) for asset in run.assets],
-        tags=run.tags,
+        tags={**run.tags, **launch_tags(lineage), **BY_ITSELF},
     )
 
 

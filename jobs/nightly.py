@@ -3,6 +3,7 @@
 import dagster as dg
 
 from curation.recipe import Recipe
+from curation_assets.run_tags import BY_ITSELF
 from jobs.curate import curate
 from resources.progress import LineProgress
 
@@ -31,5 +32,8 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
         bring_up_to_date()
 
     return dg.ScheduleDefinition(
-        name="nightly_curation", job=job, cron_schedule=recipe.nightly_cron
+        name="nightly_curation",
+        job=job,
+        cron_schedule=recipe.nightly_cron,
+        tags=BY_ITSELF,
     )

@@ -15,10 +15,12 @@ from curation_assets.lineage import Lineage
 from curation_assets.partitions import list_shards
 from curation_assets.release import (
     RELEASE,
+    RELEASE_STEP,
     last_of,
     release_metadata,
     release_version,
 )
+from curation_assets.run_tags import launch_tags
 from jobs.asset_definitions import asset_definitions
 from jobs.curate import run_error
 from jobs.instance import open_instance, set_shards
@@ -111,8 +113,9 @@ def _run(
     done = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(RELEASE)],
+        tags=launch_tags(Lineage(recipe)),
         run_config={
-            "ops": {RELEASE: {"config": dict(config)}},
+            "ops": {RELEASE_STEP: {"config": dict(config)}},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
         raise_on_error=False,

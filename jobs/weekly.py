@@ -3,6 +3,7 @@
 import dagster as dg
 
 from curation.recipe import Recipe
+from curation_assets.run_tags import BY_ITSELF
 from jobs.release import make_release
 from resources.progress import LineProgress
 
@@ -28,5 +29,5 @@ def weekly_release(recipe: Recipe) -> dg.ScheduleDefinition:
         release_what_is_new()
 
     return dg.ScheduleDefinition(
-        name="weekly_release", job=job, cron_schedule=recipe.release.cron
+        name="weekly_release", job=job, cron_schedule=recipe.release.cron, tags=BY_ITSELF
     )

@@ -16,7 +16,7 @@ def run(curated: Curated, **config: object) -> dg.AssetMaterialization:
         done = job.execute_in_process(
             instance=instance,
             asset_selection=[dg.AssetKey("release")],
-            run_config={"ops": {"release": {"config": config}}},
+            run_config={"ops": {"publish_release": {"config": config}}},
         )
     (event,) = done.get_asset_materialization_events()
     return event.materialization

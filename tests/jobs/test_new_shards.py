@@ -121,6 +121,29 @@ def test_a_shard_in_an_unfinished_run_is_left_alone(ticks: Ticks) -> None:
     assert "1 shard(s) are being worked on" in str(result.skip_reason)
 
 
+def test_a_shard_in_an_unfinished_run_of_a_named_job_is_left_alone(ticks: Ticks) -> None:
+    tar = ticks.curated.source.root / "00000.tar"
+    os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
+    ticks.tick()
+    create_run_for_test(
+        ticks.instance,
+        job_name="embed_only",
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "00000"},
+    )
+    assert "1 shard(s) are being worked on" in str(ticks.tick().skip_reason)
+
+
+def test_its_runs_say_what_they_are_about_and_let_others_go_first(ticks: Ticks) -> None:
+    tar = ticks.curated.source.root / "00000.tar"
+    os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
+    ticks.tick()
+    (request,) = ticks.tick().run_requests or []
+    assert request.tags["curation/recipe"] == "small"
+    assert request.tags["curation/encoder"] == "tf_efficientnet_lite0"
+    assert request.tags["dagster/priority"] == "-1"
+
+
 def test_while_all_shards_are_compared_nothing_starts(ticks: Ticks) -> None:
     create_run_for_test(
         ticks.instance,
