@@ -7,14 +7,28 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
+import yaml
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 
+from curation.recipe import Recipe
 from curation.testing.image_shards import make_shard
 from curation.testing.pictures import encode, make_picture
+from jobs.definitions import build_definitions
 from tests.conftest import ROOT, Curated, free_port
 
 SHARDS = ["a/00000", "a/00001", "a/00002", "b/00003", "b/00004", "b/00005"]
@@ -58,6 +72,38 @@ def home_with(settings: Path, folder: Path) -> Path:
     home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
     shutil.copy(settings, home / "dagster.yaml")
     return home
+
+
+@contextmanager
+def open_deployed(settings: dict[str, Any], folder: Path) -> Iterator[dg.DagsterInstance]:
+    """Open an instance with a deployment's settings, but for its database."""
+    home = folder / "home"
+    home.mkdir()
+    kept = {key: value for key, value in settings.items() if key != "storage"}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(kept))
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+def queue_run(
+    instance: dg.DagsterInstance, assets: Sequence[str], image: str
+) -> dg.DagsterRun:
+    """Submit a run of some assets, as a UI with a code location in that image does."""
+    recipe = Recipe(name="deployed", source="s3://raw", output="s3://curated")
+    job = build_definitions(recipe).resolve_implicit_global_asset_job_def()
+    pointer = ModuleCodePointer("jobs.definitions", "defs", None)
+    repository = RepositoryPythonOrigin(sys.executable, pointer, image)
+    location = GrpcServerCodeLocationOrigin("code-location", 4000, location_name="curation")
+    run = instance.create_run_for_job(
+        job,
+        asset_selection={dg.AssetKey(asset) for asset in assets},
+        job_code_origin=JobPythonOrigin(job.name, repository),
+        remote_job_origin=RemoteJobOrigin(
+            RemoteRepositoryOrigin(location, "__repository__"), job.name
+        ),
+    )
+    workspace: Any = None  # asked by nobody
+    return instance.submit_run(run.run_id, workspace)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
