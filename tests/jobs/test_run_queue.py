@@ -1,11 +1,14 @@
-"""The order in which Dagster's daemon takes runs from the queue."""
+"""The order in which the daemon takes runs, and what each asks of the cluster."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
+import pytest
 from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
     InProcessCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
@@ -18,8 +21,81 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 )
 
 from curation_assets.run_tags import BY_ITSELF
-from jobs.run_queue import InteractiveFirst
+from jobs.run_queue import RunQueue, step_tags
 from tests.conftest import ROOT
+
+GPU = {"gpus": 1}
+
+
+@dg.asset
+def embeddings() -> None: ...
+
+
+@dg.asset(deps=[embeddings])
+def selection() -> None: ...
+
+
+JOB = dg.Definitions([embeddings, selection]).resolve_implicit_global_asset_job_def()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    settings = {
+        "run_coordinator": {
+            "module": "jobs.run_queue",
+            "class": "RunQueue",
+            "config": {
+                "dequeue_interval_seconds": 2,
+                "tags_of_steps": {"embeddings": {"needs": GPU, "team": "images"}},
+            },
+        },
+        "concurrency": {"runs": {"max_concurrent_runs": 7}},
+    }
+    with dg.instance_for_test(overrides=settings) as opened:
+        yield opened
+
+
+def submit(instance: dg.DagsterInstance, *assets: str, **of_run: Any) -> dg.DagsterRun:
+    chosen = {dg.AssetKey(asset) for asset in assets}
+    location = GrpcServerCodeLocationOrigin("localhost", 4000)
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), JOB.name)
+    run = instance.create_run_for_job(
+        JOB, asset_selection=chosen, remote_job_origin=origin, **of_run
+    )
+    context: Any = SubmitRunContext(run, workspace=None)  # type: ignore[arg-type]
+    return instance.run_coordinator.submit_run(context)
+
+
+def test_a_run_is_tagged_for_the_steps_that_it_has(instance: dg.DagsterInstance) -> None:
+    tags = submit(instance, "embeddings", "selection").tags
+    assert json.loads(tags["needs"]) == GPU
+    assert tags["team"] == "images"
+    assert "needs" not in submit(instance, "selection").tags
+
+
+def test_a_run_of_everything_has_every_step(instance: dg.DagsterInstance) -> None:
+    assert "needs" in submit(instance).tags
+
+
+def test_what_a_run_says_itself_stays(instance: dg.DagsterInstance) -> None:
+    tags = submit(instance, "embeddings", tags={"needs": "nothing"}).tags
+    assert tags["needs"] == "nothing"
+    assert tags["team"] == "images"
+
+
+def test_a_run_is_queued_under_the_instances_limits(instance: dg.DagsterInstance) -> None:
+    assert submit(instance, "embeddings").status == dg.DagsterRunStatus.QUEUED
+    assert isinstance(instance.run_coordinator, RunQueue)
+    assert instance.run_coordinator.dequeue_interval_seconds == 2
+    limits = instance.get_concurrency_config().run_queue_config
+    assert limits is not None
+    assert limits.max_concurrent_runs == 7
+
+
+def test_tags_of_all_steps_come_together() -> None:
+    tags = {"a": {"x": "1"}, "b": {"y": [2]}, "c": {"z": "3"}}
+    assert step_tags(tags, ["a", "b", "other"]) == {"x": "1", "y": "[2]"}
+
 
 CODE = RemoteRepositoryOrigin(
     InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="jobs.definitions")),
@@ -41,7 +117,7 @@ def test_what_someone_launched_comes_first_then_the_sensors_then_backfills(
     ]
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         queue = instance.run_coordinator
-        assert isinstance(queue, InteractiveFirst)
+        assert isinstance(queue, RunQueue)
         for name, tags in queued:
             run = create_run_for_test(
                 instance,
