@@ -11,8 +11,9 @@ planted at cosines around the threshold. Three programs take the same vectors in
 "Lone" rows were removed though no kept row is like them; "missed" rows were kept though a
 kept row is. Both are counted by brute force, of 20,000 and 5,000 rows at most. "Recall" is
 of planted pairs: that not both are kept. Then one shard more is added to a state on
-disk, and the whole decision is taken again with it. Times are CPU seconds of one process
-with one thread, peak memory is beyond the vectors, on a machine without a GPU.
+disk, the whole decision is taken again with it, and its recall is estimated. Times are
+CPU seconds of one process with one thread, peak memory is beyond the vectors, on a machine
+without a GPU.
 
     python benchmarks/dedup.py [--quick] [--rows 100000,200000] [--seed 1]
 """
@@ -40,6 +41,7 @@ from curation.dedup import (
     compare_bin,
     create_state,
     current_ordinals,
+    estimate_missed,
     find_duplicates,
     find_semantic_duplicates,
     fit_centroids,
@@ -283,6 +285,16 @@ def one_shard_more(num_rows: int, seed: int) -> None:
             what = f"the first {count}" if count < NUM_SHARDS else "one shard more"
             print(f"  {'compare ' + what:<34} {comparing:>8.2f}")
             print(f"  {'decide on ' + str(count):<34} {deciding:>8.2f}")
+        _, probing = measured(
+            lambda: estimate_missed(
+                state,
+                compared.ordinals,
+                removals,
+                min_similarity=THRESHOLD,
+                device="cpu",
+            )
+        )
+        print(f"  {'estimate the recall':<34} {probing:>8.2f}")
     kept = np.ones(num_rows, bool)
     starts = np.array([part[0] for part in parts])
     kept[starts[ordinals(removals.removed)] + rows_in_shard(removals.removed)] = False

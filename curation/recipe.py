@@ -169,8 +169,8 @@ class CheckSettings(Settings):
     """Population stability index between a shard's scores and those of other shards: below
     0.1 is said to be no change, above 0.25 a shift."""
     min_recall: float = Field(default=0.99, ge=0, le=1)
-    """Share of the similar copies that must be found, as estimated from 1,000 kept samples
-    compared with all: if less for certain (95%), no duplicates are recorded."""
+    """Share of the similar copies that must be found, as estimated from 2,000 kept samples
+    compared with all after them: if less for certain (95%), no duplicates are recorded."""
 
 
 class MachineSettings(Settings):

@@ -147,8 +147,8 @@ def recall_fault(groups: Groups, min_recall: float) -> str | None:
     return (
         f"about {recall:.2%} of the similar copies were found (95% interval {low:.2%} to "
         f"{high:.2%}), and checks.min_recall is {min_recall:.2%}: of "
-        f"{groups.missed.num_probed:,} kept samples that were compared with all kept ones, "
-        f"{groups.missed.num_missed:,} have a kept twin"
+        f"{groups.missed.num_probed:,} kept samples that were compared with all after "
+        f"them, {groups.missed.num_missed:,} have a kept twin"
     )
 
 

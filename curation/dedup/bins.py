@@ -21,7 +21,7 @@ from curation.dedup.known_pairs import (
 )
 from curation.dedup.preference import order_of
 from curation.dedup.resolve import SEMANTIC, Edges, join_edges, make_edges
-from curation.dedup.rows import distinct, ordinals, renumbered
+from curation.dedup.rows import distinct, is_among, ordinals, renumbered
 from curation.dedup.state import Part, State, read_parts
 from curation.dedup.vectors import Vectors, as_tensor, find_device
 from curation.tables import CELL_ROWS, EMBEDDING, embedding_matrix, read_table
@@ -80,7 +80,7 @@ def compare_bin(state: State, bin_: int, *, device: str | None = None) -> int:
     num_new = int((~is_old).sum())
     followers = np.concatenate([_NOBODY, *(pairs.followers for pairs in known)])
     # Old followers are compared when it is decided, if they are kept then.
-    matters = ~(is_old & np.isin(loaded.ids, followers))
+    matters = ~(is_old & is_among(loaded.ids, followers))
     order = np.argsort(~is_old, kind="stable")
     order = order[matters[order]]
     loaded, is_old = loaded.where(order), is_old[order]
@@ -131,12 +131,12 @@ def check_in_bins(
         for bin_ in range(state.centroids.num_bins):
             ids = _read_ids(state, bin_, _in_bin(parts, bin_))
             ids = renumbered(ids[taking_part(ids)], new_ordinals)
-            if not np.isin(unsure, ids).any():
+            if not is_among(unsure, ids).any():
                 continue
             loaded = load(bin_)
-            loaded = loaded.where(np.flatnonzero(~np.isin(loaded.ids, removed)))
+            loaded = loaded.where(np.flatnonzero(~is_among(loaded.ids, removed)))
             some = _places_of(unsure, loaded.ids)
-            stays = np.isin(loaded.ids, released)
+            stays = is_among(loaded.ids, released)
             pairs, open_ = check_rows(loaded.rows, some, stays, thresholds)
             edges.append(loaded.edges(pairs))
             unsettled.append(loaded.ids[open_])

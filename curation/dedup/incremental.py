@@ -8,7 +8,7 @@ from curation.dedup.bins import check_in_bins
 from curation.dedup.decision import decide
 from curation.dedup.known_pairs import KnownPairs, read_pairs
 from curation.dedup.resolve import Edges, PlaceOf, Removals, join_edges
-from curation.dedup.rows import distinct, ordinals, renumbered
+from curation.dedup.rows import distinct, ordinals, places_in, renumbered
 from curation.dedup.state import Part, State, read_parts
 from curation.errors import InputError, StaleError
 
@@ -60,7 +60,7 @@ def decide_shards(
     return decide(
         join_edges([semantic] if edges is None else [semantic, edges]),
         followers,
-        check_in_bins(state, _places_in(shards), released, min_similarity, device=device),
+        check_in_bins(state, places_in(shards), released, min_similarity, device=device),
         place_of,
         exact=exact,
         released=released,
@@ -91,7 +91,7 @@ def known_edges(state: State, shards: Sequence[int]) -> tuple[Edges, np.ndarray]
     edges = edges.where(_take_part(edges.row, shards) & _take_part(edges.better, shards))
     followers = np.concatenate([_NOBODY, *(pairs.followers for pairs in known)])
     followers = distinct(followers[_take_part(followers, shards)])
-    places = _places_in(shards)
+    places = places_in(shards)
     # Two bins may both have found a pair.
     low, high = np.minimum(edges.row, edges.better), np.maximum(edges.row, edges.better)
     order = np.lexsort((high, low))
@@ -120,13 +120,6 @@ def _read_compared(state: State, bin_: int, parts: Iterable[Part]) -> list[Known
             f"as {missing[0]}; compare every bin before deciding"
         )
     return known
-
-
-def _places_in(shards: Sequence[int]) -> np.ndarray:
-    """Give for each ordinal of the state its place in ``shards``, -1 if it isn't there."""
-    places = np.full(max(shards, default=0) + 1, -1)
-    places[np.array(shards, np.int64)] = np.arange(len(shards))
-    return places
 
 
 def _take_part(ids: np.ndarray, shards: Sequence[int]) -> np.ndarray:

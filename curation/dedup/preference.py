@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from curation.dedup.rows import ReadColumns, ordinals, rows_in_shard
+from curation.dedup.rows import (
+    ReadColumns,
+    distinct,
+    is_among,
+    ordinals,
+    rows_in_shard,
+)
 from curation.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,7 +113,7 @@ class Places:
 
         Places are comparable within one call only.
         """
-        new = np.setdiff1d(ids, self._ids)
+        new = distinct(ids[~is_among(ids, self._ids)])
         if len(new):
             self._take(new)
         found: np.ndarray = self._places[np.searchsorted(self._ids, ids)]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from curation.dedup.rows import distinct, ordinals, rows_in_shard
+from curation.dedup.rows import distinct, is_among, ordinals, rows_in_shard
 from curation.errors import DataError
 
 KINDS = ("exact", "perceptual", "semantic")
@@ -132,7 +132,7 @@ def resolve(
         edges = _towards_released(edges, released)
         copies, originals = _with_released_original(copies, originals, released)
     if len(copies):
-        edges = edges.where(~_is_in(edges.row, copies) & ~_is_in(edges.better, copies))
+        edges = edges.where(~is_among(edges.row, copies) & ~is_among(edges.better, copies))
     removals = _with_best_survivors(edges, _kept_ends(edges))
     return _with_copies(removals, copies, originals)
 
@@ -269,7 +269,7 @@ def _with_copies(removals: Removals, copies: np.ndarray, originals: np.ndarray) 
 
 def _towards_released(edges: Edges, released: np.ndarray) -> Edges:
     """Turn edges so that released samples go for nobody."""
-    row_is, better_is = _is_in(edges.row, released), _is_in(edges.better, released)
+    row_is, better_is = is_among(edges.row, released), is_among(edges.better, released)
     turned = row_is & ~better_is
     edges = Edges(
         np.where(turned, edges.better, edges.row),
@@ -288,16 +288,12 @@ def _with_released_original(
     members = np.concatenate([groups, copies])
     group = np.concatenate([groups, originals])
     is_copy = members != group
-    released_first = np.lexsort((members, is_copy, ~_is_in(members, released), group))
+    released_first = np.lexsort((members, is_copy, ~is_among(members, released), group))
     members, group = members[released_first], group[released_first]
     starts = np.searchsorted(group, groups)
     new_originals = members[starts][np.searchsorted(groups, group)]
-    goes = (members != new_originals) & ~_is_in(members, released)
+    goes = (members != new_originals) & ~is_among(members, released)
     return members[goes], new_originals[goes]
-
-
-def _is_in(ids: np.ndarray, some: np.ndarray) -> np.ndarray:
-    return np.isin(ids, some)
 
 
 def _targets_of(nodes: np.ndarray, starts: np.ndarray, targets: np.ndarray) -> np.ndarray:

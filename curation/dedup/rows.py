@@ -52,6 +52,26 @@ def renumbered(ids: np.ndarray, new_ordinals: np.ndarray) -> np.ndarray:
     return found
 
 
+def places_in(shards: Sequence[int]) -> np.ndarray:
+    """Give for each ordinal its place in ``shards``, -1 if it isn't there."""
+    places = np.full(max(shards, default=0) + 1, -1)
+    places[np.array(shards, np.int64)] = np.arange(len(shards))
+    return places
+
+
+def is_among(ids: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Tell which ids are among some others: bool, as many as ``ids``.
+
+    NumPy's own ``isin`` hashes the others, which takes many times as long.
+    """
+    if not len(some):
+        return np.zeros(len(ids), bool)
+    ordered = np.sort(some)
+    place = np.searchsorted(ordered, ids)
+    found: np.ndarray = ordered[np.minimum(place, len(ordered) - 1)] == ids
+    return found
+
+
 def distinct(numbers: np.ndarray) -> np.ndarray:
     """Sort numbers, and leave each there once.
 

@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 from curation.errors import InputError
 
@@ -28,6 +29,9 @@ BLOCK_ROWS = 1024  # rows of a product; with 8192 columns, 16 MB in bfloat16
 BLOCK_COLUMNS = 8192
 _ROWS_AT_ONCE = 1 << 13  # of passes over all vectors; 16 MB in float32 at 512 numbers a row
 _PAIRS_AT_ONCE = 1 << 11  # of float64 cosines; 8 MB at 512 numbers a row
+
+_SHAPE_STEP = 128
+"""Numbers of rows that are multiplied are multiples of it."""
 
 _DENSE_SHARE = 1 / 256
 """Share of proposals from which a float32 product is cheaper than going pair by pair."""
@@ -69,11 +73,19 @@ class Vectors:
 
     def half(self, rows: np.ndarray) -> torch.Tensor:
         """Take rows for proposing: on the device, in its fastest precise enough type."""
-        return self.rows[torch.from_numpy(rows)].to(self.device, proposal_type(self.device))
+        kind = proposal_type(self.device)
+        if self.device.type != "cpu":
+            return self._taken(rows).to(self.device, kind)
+        found = torch.empty((len(rows), self.rows.shape[1]), dtype=kind)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            # By way of float32, which takes half as long, and rounds the same.
+            found[part] = self._taken(rows[part]).float()
+        return found
 
     def single(self, rows: np.ndarray) -> torch.Tensor:
         """Take rows in float32, made unit length, on the device."""
-        taken = self.rows[torch.from_numpy(rows)].to(self.device, torch.float32)
+        taken = self._taken(rows).to(self.device, torch.float32)
         return torch.nn.functional.normalize(taken, dim=1)
 
     def cosines(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -88,7 +100,11 @@ class Vectors:
         return np.concatenate(found)
 
     def _double(self, rows: np.ndarray) -> torch.Tensor:
-        return self.rows[torch.from_numpy(rows)].to(self.device, torch.float64)
+        return self._taken(rows).to(self.device, torch.float64)
+
+    def _taken(self, rows: np.ndarray) -> torch.Tensor:
+        # Indexing with brackets takes six times as long.
+        return self.rows.index_select(0, torch.from_numpy(rows))
 
     def similar_pairs(
         self,
@@ -111,7 +127,7 @@ class Vectors:
             Places in ``left`` and in ``right``, sorted by the first, then the second, and
             the cosines, float32, off by 1e-6 at most.
         """
-        proposed = left_half @ right_half.T
+        proposed = _products(left_half, right_half)
         bound = min_similarity - self.proposal_error
         near = (proposed.amax(dim=1) >= bound).nonzero().squeeze(1)
         i, j = (proposed[near] >= bound).nonzero(as_tuple=True)
@@ -134,6 +150,18 @@ class Vectors:
         cosines[doubtful] = self.cosines(left[one[doubtful]], right[other[doubtful]])
         close = cosines >= np.float32(min_similarity)
         return one[close], other[close], cosines[close]
+
+
+def _products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Multiply every row of one matrix with every row of another.
+
+    On a CPU the first product of a shape takes several times as long as the next, because
+    code is generated for it. Cells have all sizes, so they are rounded up to few.
+    """
+    if left.device.type != "cpu":
+        return left @ right.T
+    padded = [pad(rows, (0, 0, 0, -len(rows) % _SHAPE_STEP)) for rows in (left, right)]
+    return (padded[0] @ padded[1].T)[: len(left), : len(right)]
 
 
 def make_vectors(

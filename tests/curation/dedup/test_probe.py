@@ -1,38 +1,60 @@
-"""The estimate counts, among what is drawn, the kept samples that have a kept twin."""
+"""The estimate counts, among what is drawn, kept samples with a kept twin after them."""
 
 import numpy as np
 import pytest
 
+from curation.dedup import probe
+from curation.dedup.bins import read_home_vectors
 from curation.dedup.centroids import CellSettings
 from curation.dedup.probe import MissedEstimate, estimate_missed
 from curation.dedup.resolve import join_edges, resolve
-from curation.dedup.state import current_ordinals
+from curation.dedup.rows import ordinals, rows_in_shard
+from curation.dedup.state import State, current_ordinals
 from curation.storage import MemoryStorage
 from tests.curation.dedup.brute_force import cosines
-from tests.curation.dedup.test_incremental import some_shards
-from tests.curation.dedup.world import ALL_CELLS, World, make_world
+from tests.curation.dedup.world import ALL_CELLS, World, make_world, shard_of
 
 NOTHING = resolve(join_edges([]))
 
 
 def a_world() -> tuple[World, np.ndarray, list[int]]:
-    shards = some_shards(3)
-    array = np.concatenate([shard.vectors for shard in shards.values()])
+    """Make three shards of 40 vectors in three bins, a third of them near copies."""
+    rng = np.random.default_rng(3)
+    base = rng.normal(size=(80, 16))
+    copies = base[rng.integers(0, 80, 40)] + rng.normal(size=(40, 16)) * 0.05
+    rows = np.concatenate([base, copies])[rng.permutation(120)]
+    array = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
     world = make_world(MemoryStorage(), array, CellSettings(5, 3, **ALL_CELLS))
+    shards = {
+        name: shard_of(part, seed)
+        for seed, (name, part) in enumerate(zip("abc", np.split(array, 3), strict=True))
+    }
     world.bring(dict(reversed(shards.items())))
+    assert world.state.centroids.num_bins == 3
     names = sorted(world.fingerprints().items())
     return world, array, current_ordinals(world.state, names)
 
 
-@pytest.mark.parametrize("threshold", [0.9, 0.99])
+def by_bin(world: World, shards: list[int]) -> np.ndarray:
+    """Give rows in order of the bin of their home cell, then of their id."""
+    found = []
+    for bin_ in range(world.state.centroids.num_bins):
+        ids, _ = read_home_vectors(world.state, bin_, set(shards))
+        place = np.array([shards.index(shard) for shard in ordinals(ids)], int)
+        found.append(np.sort(40 * place + rows_in_shard(ids)))
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.98])
 def test_probing_all_finds_what_brute_force_finds(threshold: float) -> None:
     world, array, shards = a_world()
     similar = cosines(array) >= np.float32(threshold)
-    np.fill_diagonal(similar, val=False)
+    order = by_bin(world, shards)
+    expected = np.triu(similar[np.ix_(order, order)], 1).any(axis=1).sum()
     found = estimate_missed(
         world.state, shards, NOTHING, min_similarity=threshold, device="cpu"
     )
-    assert found == MissedEstimate(120, int(similar.any(axis=1).sum()), 120)
+    assert found == MissedEstimate(120, int(expected), 120)
     assert found.num_missed > 0
     some = estimate_missed(
         world.state, shards, NOTHING, min_similarity=threshold, num_probes=30, device="cpu"
@@ -75,13 +97,35 @@ def test_probing_all_leaves_no_doubt() -> None:
     assert MissedEstimate(0, 0, 0).interval == (0, 0)
 
 
-def test_recall_takes_half_of_the_missed_for_samples_that_should_have_gone() -> None:
-    # 4 kept samples are 2 pairs, so 2 should have gone besides the 18 that went
-    assert MissedEstimate(40, 4, 40).recall(18) == (0.9, (0.9, 0.9))
-    recall, (low, high) = MissedEstimate(1000, 0, 10**6).recall(10**5)
+def test_recall_takes_those_missed_for_samples_that_should_have_gone() -> None:
+    # of 3 pairs of 40 kept samples one each, besides the 27 that went
+    assert MissedEstimate(40, 3, 40).recall(27) == (0.9, (0.9, 0.9))
+    recall, (low, high) = MissedEstimate(2000, 0, 10**6).recall(10**5)
     assert (recall, high) == (1, 1)
-    assert low == pytest.approx(1e5 / (1e5 + 0.00383 * 1e6 / 2), abs=1e-4)
+    assert low == pytest.approx(1e5 / (1e5 + 0.00192 * 1e6), abs=1e-4)
     assert MissedEstimate(0, 0, 0).recall(0) == (1, (1, 1))
+
+
+def test_of_samples_that_are_all_alike_all_but_one_are_missed() -> None:
+    array = np.repeat(np.eye(1, 8, dtype=np.float16), 7, axis=0)
+    world = make_world(MemoryStorage(), array, CellSettings(1))
+    world.bring({"a": shard_of(array[:4], 0), "b": shard_of(array[4:], 1)})
+    alive = current_ordinals(world.state, sorted(world.fingerprints().items()))
+    found = estimate_missed(world.state, alive, NOTHING, min_similarity=0.9, device="cpu")
+    assert found == MissedEstimate(7, 6, 7)
+
+
+def test_every_bin_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, _, shards = a_world()
+    read = []
+
+    def counted(state: State, bin_: int, some: set[int]) -> tuple[np.ndarray, np.ndarray]:
+        read.append(bin_)
+        return read_home_vectors(state, bin_, some)
+
+    monkeypatch.setattr(probe, "read_home_vectors", counted)
+    estimate_missed(world.state, shards, NOTHING, min_similarity=0.9, device="cpu")
+    assert read == list(range(world.state.centroids.num_bins)) == [0, 1, 2]
 
 
 def test_a_state_of_nothing_has_nothing_to_probe() -> None:

@@ -4,7 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.dedup.rows import distinct, ordinals, renumbered, row_ids, rows_in_shard
+from curation.dedup.rows import (
+    distinct,
+    is_among,
+    ordinals,
+    renumbered,
+    row_ids,
+    rows_in_shard,
+)
 
 numbers = st.integers(0, (1 << 32) - 1)
 
@@ -37,3 +44,9 @@ def test_an_id_keeps_its_row_under_another_ordinal() -> None:
 def test_distinct_is_numpys_unique(some: list[int]) -> None:
     values = np.array(some, np.uint64)
     np.testing.assert_array_equal(distinct(values), np.unique(values))
+
+
+@given(st.lists(st.integers(0, 12), max_size=20), st.lists(st.integers(0, 12), max_size=20))
+def test_members_are_those_of_a_python_set(ids: list[int], some: list[int]) -> None:
+    found = is_among(np.array(ids, np.uint64), np.array(some, np.uint64))
+    assert found.tolist() == [number in set(some) for number in ids]
