@@ -14,6 +14,7 @@ Source: ``wds2idx`` of DALI 2.4; GNU tar's manual, ``--quoting-style=escape``.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -154,18 +155,19 @@ def find_difference(data: bytes, index: ShardIndex) -> str | None:
     if data == format_index(index):
         return None
     try:
-        given = set(map(_places, parse_index(data, index.file.path)))
+        given = parse_index(data, index.file.path)
     except IndexFormatError as error:
         return str(error)
-    found = set(map(_places, parse_index(format_index(index), index.file.path)))
-    if given == found:
-        return None
+    found = parse_index(format_index(index), index.file.path)
     if len(given) != len(found):
         return f"it lists {len(given)} samples, and the shard has {len(found)}"
-    extension, start, size = min(given - found)[0]
+    wrong = Counter(map(_places, given)) - Counter(map(_places, found))
+    if not wrong:
+        return None
+    extension, start, size = min(wrong)[0]
     return (
-        f"no sample of the shard has its components where the sample is said to be whose "
-        f"{extension} has {size} bytes from byte {start}"
+        f"it has a sample whose {extension} has {size} bytes from byte {start}, and the "
+        "shard has none with these components, or not as many"
     )
 
 

@@ -276,13 +276,23 @@ def _pax_record(keyword: bytes, value: bytes) -> bytes:
 def _ustar_block(
     name: bytes, size: int, kind: bytes, *, prefix: bytes = b"", mode: int = 0
 ) -> bytes:
-    block = bytearray(BLOCK)
-    block[:100] = name[:100].ljust(100, b"\0")
-    block[100:124] = b"%07o\0" % mode + b"0000000\0" * 2
-    block[124:148] = b"%011o\0" % size + b"00000000000\0"
-    block[148:156] = b" " * 8
-    block[156:157] = kind
-    block[257:265] = b"ustar\0" + b"00"
-    block[345:500] = prefix.ljust(155, b"\0")
-    block[148:155] = b"%06o\0" % sum(block)
-    return bytes(block)
+    name = name[:100]
+    numbers = b"%07o\0" % mode + _OWNERS + b"%011o\0" % size + _TIME
+    # zeros add nothing, and most of a block is zeros; the checksum itself counts as spaces
+    total = sum(name) + sum(numbers) + 8 * ord(" ") + sum(kind) + _MAGIC_SUM + sum(prefix)
+    return b"%s%s%06o\0 %s%s%s%s%s" % (
+        name.ljust(100, b"\0"),
+        numbers,
+        total,
+        kind,
+        bytes(100),  # the name of what a link points to
+        _MAGIC,
+        bytes(80),  # the names of the owners, devices
+        prefix.ljust(167, b"\0"),
+    )
+
+
+_OWNERS = b"0000000\0" * 2
+_TIME = b"00000000000\0"
+_MAGIC = b"ustar\0" + b"00"
+_MAGIC_SUM = sum(_MAGIC)

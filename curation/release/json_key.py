@@ -1,8 +1,8 @@
 """The new key of a sample, written into its ``.json`` component.
 
-What stands there is kept character by character: values are never parsed and written
-again, which would change numbers and escapes. Only a member of the same name gives way,
-and its text goes along under ``replaced``.
+What stands there is kept character by character: values are never written again, which
+would change numbers and escapes. Only a member of the same name gives way, and its text
+goes along under ``replaced``.
 """
 
 import json
@@ -15,6 +15,7 @@ MOST_BYTES = 16 << 20
 """Of a component that is given its key; longer ones are copied as they are."""
 
 _DECODER = json.JSONDecoder()
+_JSON_SPACE = " \t\n\r"
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -34,18 +35,28 @@ def with_new_key(data: bytes, key: str, source: dict[str, Any]) -> bytes:
         return data
     try:
         text = data.decode()
-        members = _members(text)
+        values = json.loads(text)
     except (ValueError, RecursionError):  # hostile or broken: it goes along as it is
         return data
-    ours = (KEY, SOURCE)
-    kept = [member for name, member, _ in members if name not in ours]
-    replaced = {name: value for name, _, value in members if name in ours}
+    if not isinstance(values, dict):
+        return data
     told = json.dumps(source, ensure_ascii=False)
-    if replaced:
-        values = ", ".join(f"{json.dumps(n)}: {value}" for n, value in replaced.items())
-        told = f'{told[:-1]}, "replaced": {{{values}}}}}'
-    added = [f"{json.dumps(KEY)}: {json.dumps(key)}", f"{json.dumps(SOURCE)}: {told}"]
-    return ("{" + ", ".join([*kept, *added]) + "}").encode()
+    end = text.rindex("}")
+    body = text[:end].rstrip(_JSON_SPACE)
+    if KEY in values or SOURCE in values:
+        body, told = _without_ours(text, told)
+    comma = ", " if body[-1:] != "{" else ""
+    added = f'"{KEY}": {json.dumps(key)}, "{SOURCE}": {told}'
+    return f"{body}{comma}{added}{text[end:]}".encode()
+
+
+def _without_ours(text: str, told: str) -> tuple[str, str]:
+    """Take the members out that give way, and tell of them what they were."""
+    members = _members(text)
+    kept = [member for name, member, _ in members if name not in (KEY, SOURCE)]
+    replaced = {name: value for name, _, value in members if name in (KEY, SOURCE)}
+    values = ", ".join(f"{json.dumps(name)}: {value}" for name, value in replaced.items())
+    return "{" + ", ".join(kept), f'{told[:-1]}, "replaced": {{{values}}}}}'
 
 
 def _members(text: str) -> list[tuple[str, str, str]]:

@@ -23,7 +23,7 @@ from curation.fingerprint import Json, fingerprint
 from curation.recipe import ReleaseSettings
 from curation.release.sources import FilteredShard
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same plan starts to give other bytes: no tar is then shared with
 earlier releases."""
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -260,8 +260,7 @@ def _vectors(table: pa.Table, where: str) -> np.ndarray:
     return vectors if valid.all() else np.where(valid[:, None], vectors, np.float16("nan"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
+class _Member(NamedTuple):  # made in a third of the time of a dataclass
     """One component of a sample in a filtered tar."""
 
     path: str

@@ -164,7 +164,8 @@ def part_blocks(parts: Iterable[Part]) -> Iterator[Buffer]:
     Raises:
         InputError: A range reaches past the end of its file.
     """
-    reads = (partial(_read_group, group) for group in _groups(parts))
+    groups = near_parts(parts, block=COPY_BLOCK, gap=COPY_GAP)
+    reads = (partial(_read_group, group) for group in groups)
     for blocks in run_ahead(reads, BLOCKS_AHEAD):
         yield from blocks
 
@@ -225,33 +226,69 @@ def slices(group: list[ByteRange], data: bytes) -> list[memoryview]:
     return [view[part.start - first : part.stop - first] for part in group]
 
 
-def _groups(parts: Iterable[Part]) -> Iterator[list[Part]]:
-    """Part parts into runs, each with ranges that are read at once and bytes between."""
+def near_parts(parts: Iterable[Part], *, block: int, gap: int) -> Iterator[list[Part]]:
+    """Part parts into runs, each with ranges that are read at once and bytes between.
+
+    Args:
+        parts: Of any files.
+        block: As for :func:`near_ranges`.
+        gap: As for :func:`near_ranges`.
+    """
     group: list[Part] = []
-    ranges: list[ByteRange] = []
+    last: ByteRange | None = None
+    start = 0
     for part in parts:
         if isinstance(part, bytes):
             group.append(part)
             continue
-        whole = 0 < part_size(part) <= COPY_BLOCK
-        for piece in [part] if whole else _pieces(part, COPY_BLOCK):
-            if ranges and not _is_near(piece, ranges, COPY_BLOCK, COPY_GAP):
-                yield group
-                group, ranges = [], []
+        for piece in (
+            [part] if 0 < part.stop - part.start <= block else _pieces(part, block)
+        ):
+            near = last is not None and (
+                0 <= piece.start - last.stop <= gap
+                and piece.stop - start <= block
+                and piece.storage is last.storage
+                and piece.path == last.path
+            )
+            if not near:
+                if last is not None:
+                    yield group
+                    group = []
+                start = piece.start
             group.append(piece)
-            ranges.append(piece)
+            last = piece
     if group:
         yield group
 
 
-def _read_group(group: list[Part]) -> Sequence[Buffer]:
-    ranges = [part for part in group if isinstance(part, ByteRange)]
-    if not ranges:
-        return cast(list[bytes], group)
-    first, last = ranges[0], ranges[-1]
-    data = first.storage.read(first.path, first.start, last.stop)
-    found = iter(slices(ranges, data))
+def filled(group: list[Part], data: bytes) -> Sequence[Buffer]:
+    """Put what was read in the place of a run's ranges.
+
+    Args:
+        group: As :func:`near_parts` gives it, with at least one range.
+        data: The bytes from the begin of its first range to the end of its last.
+
+    Raises:
+        InputError: The file ended before.
+    """
+    found = iter(slices([part for part in group if isinstance(part, ByteRange)], data))
     return [part if isinstance(part, bytes) else next(found) for part in group]
+
+
+def span(group: list[Part]) -> ByteRange | None:
+    """Give the range from the first of a run's ranges to its last; None without any."""
+    first = next((part for part in group if isinstance(part, ByteRange)), None)
+    if first is None:
+        return None
+    last = next(part for part in reversed(group) if isinstance(part, ByteRange))
+    return replace(first, stop=last.stop)
+
+
+def _read_group(group: list[Part]) -> Sequence[Buffer]:
+    whole = span(group)
+    if whole is None:
+        return cast(list[bytes], group)
+    return filled(group, whole.storage.read(whole.path, whole.start, whole.stop))
 
 
 def part_size(part: Part) -> int:

@@ -3,7 +3,7 @@
 import errno
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,16 +12,18 @@ from typing import BinaryIO, cast
 
 from curation.errors import CurationError, InputError, NotFoundError, StorageError
 from curation.storage.base import (
+    Buffer,
     ByteRange,
     Part,
     Storage,
     StoredFile,
     checked_path,
-    near_ranges,
+    filled,
+    near_parts,
     part_blocks,
     part_size,
     past_the_end,
-    slices,
+    span,
 )
 
 _SETTING_ERRORS = {
@@ -132,19 +134,16 @@ class LocalStorage(Storage):
             if _all_remote(parts):
                 file.writelines(part_blocks(parts))
                 parts = []
-            known: tuple[Storage, str] | None = None
-            place: Path | None = None
-            for origin, run in groupby(parts, _origin):
-                if origin is None:
-                    file.writelines(cast(Iterator[bytes], run))
-                    continue
-                if origin != known:
-                    known, place = origin, origin[0].local_path(origin[1])
-                if place is None:
-                    file.writelines(part_blocks(run))
+            for kind, run in groupby(parts, _way_of_copying):
+                if kind == "short":
+                    for group in near_parts(run, block=WRITE_BLOCK, gap=SHORT_GAP):
+                        file.writelines(_read_group(group, sources))
+                elif kind == "long":
+                    file.flush()
+                    for part in cast(Iterator[ByteRange], run):
+                        _send(part, sources.descriptor(part), file.fileno())
                 else:
-                    ranges = cast(Iterator[ByteRange], run)
-                    _copy_ranges(ranges, sources.descriptor(place), file)
+                    file.writelines(part_blocks(run))
             if check:
                 check()
 
@@ -169,7 +168,8 @@ class _OpenSources:
         for descriptor in self._descriptors.values():
             os.close(descriptor)
 
-    def descriptor(self, place: Path) -> int:
+    def descriptor(self, part: ByteRange) -> int:
+        place = cast(Path, part.storage.local_path(part.path))
         if place not in self._descriptors:
             if len(self._descriptors) == MOST_OPEN:
                 os.close(self._descriptors.pop(next(iter(self._descriptors))))
@@ -178,8 +178,13 @@ class _OpenSources:
         return self._descriptors[place]
 
 
-def _origin(part: Part) -> tuple[Storage, str] | None:
-    return None if isinstance(part, bytes) else (part.storage, part.path)
+def _way_of_copying(part: Part) -> str:
+    """Tell how a part is copied best; bytes go along with short ranges."""
+    if isinstance(part, bytes):
+        return "short"
+    if not isinstance(part.storage, LocalStorage):
+        return "elsewhere"
+    return "long" if part.stop - part.start >= LONG_RANGE else "short"
 
 
 def _all_remote(parts: Iterable[Part]) -> bool:
@@ -188,16 +193,12 @@ def _all_remote(parts: Iterable[Part]) -> bool:
     return all(part.storage.local_path(part.path) is None for part in of.values())
 
 
-def _copy_ranges(ranges: Iterable[ByteRange], source: int, target: BinaryIO) -> None:
-    for is_long, run in groupby(ranges, lambda part: part_size(part) >= LONG_RANGE):
-        if is_long:
-            target.flush()
-            for part in run:
-                _send(part, source, target.fileno())
-            continue
-        for group in near_ranges(run, block=WRITE_BLOCK, gap=SHORT_GAP):
-            start, stop = group[0].start, group[-1].stop
-            target.writelines(slices(group, os.pread(source, stop - start, start)))
+def _read_group(group: list[Part], sources: _OpenSources) -> Sequence[Buffer]:
+    whole = span(group)
+    if whole is None:
+        return cast(list[bytes], group)
+    data = os.pread(sources.descriptor(whole), part_size(whole), whole.start)
+    return filled(group, data)
 
 
 def _send(part: ByteRange, source: int, target: int) -> None:

@@ -257,4 +257,6 @@ def test_a_difference_is_named() -> None:
     )
     moved = text.replace(b" 1536 ", b" 2048 ")
     assert "jpg has 1 bytes from byte 2048" in str(find_difference(moved, index))
+    first, one, _ = text.splitlines()
+    assert "from byte 512" in str(find_difference(b"\n".join([first, one, one]), index))
     assert "first line" in str(find_difference(b"no index", index))

@@ -153,6 +153,16 @@ def test_while_all_shards_are_compared_nothing_starts(ticks: Ticks) -> None:
     assert "over all shards" in str(ticks.tick().skip_reason)
 
 
+def test_while_tars_of_a_release_are_written_nothing_starts(ticks: Ticks) -> None:
+    create_run_for_test(
+        ticks.instance,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "00000"},  # of the release, and the name of a shard
+        asset_selection=frozenset({dg.AssetKey("release_shard")}),
+    )
+    assert "over all shards" in str(ticks.tick().skip_reason)
+
+
 def test_the_same_work_has_the_same_key_however_often_it_is_asked_for(
     ticks: Ticks,
 ) -> None:

@@ -47,7 +47,7 @@ def test_values_keep_their_text() -> None:
     data = b'{ "a" : 1.10, "b":1E400,"\\u0063": "\\u00e9", "n": 123456789012345678901}'
     told = with_new_key(data, "k", {})
     assert told == (
-        b'{"a" : 1.10, "b":1E400, "\\u0063": "\\u00e9", "n": 123456789012345678901, '
+        b'{ "a" : 1.10, "b":1E400,"\\u0063": "\\u00e9", "n": 123456789012345678901, '
         b'"key": "k", "release_source": {}}'
     )
 
