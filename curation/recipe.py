@@ -119,6 +119,7 @@ class DuplicateSettings(Settings):
     fewer drops fewer. ``null`` compares no hashes."""
     prefer: tuple[str, ...] = ("pixels desc", "key asc")
     """What decides which copy stays: columns with ``asc`` or ``desc``, first one first.
+    ``passes_filter desc`` keeps one that the filter keeps, if any of the group is such.
     With ``min_similarity`` also ``centroid_similarity`` and ``random``."""
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from curation.errors import InputError, TableError
 from curation.filters.base import Kind
 from curation.filters.expression import VALUE_MISSING, Filter
-from curation.tables import SELECTION
+from curation.tables import DUPLICATES, SELECTION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -232,6 +232,28 @@ def select_samples(
     dropped = both["reasons"].list.drop_nulls()
     table = both.select("key").with_columns(kept=dropped.list.len() == 0, reasons=dropped)
     return table.to_arrow().cast(pa.schema(SELECTION.columns))
+
+
+PASSES_FILTER = "passes_filter"
+"""What of a group of copies can be preferred by: that the filter keeps the sample."""
+
+
+def passes_filter(facts: pa.Table, scores: pa.Table, filter_: Filter) -> pa.ChunkedArray:
+    """Tell which samples of a shard the filter would keep, were none of them a copy.
+
+    Args:
+        facts: As for :func:`select_samples`.
+        scores: As for :func:`select_samples`.
+        filter_: Without cuts, which are found when copies are known.
+
+    Returns:
+        bool, one per row of ``facts``; false for what is quarantined.
+
+    Raises:
+        UnknownNameError, InputError, TableError: As :func:`select_samples`.
+    """
+    no_copies = pa.schema(DUPLICATES.columns).empty_table()
+    return select_samples(facts, scores, no_copies, filter_)["kept"]
 
 
 def judged_samples(

@@ -18,8 +18,15 @@ from curation.artifacts import Artifacts
 from curation.dedup.duplicates import ComparedShards, Rule, find_duplicates
 from curation.dedup.resolve import Removals, duplicate_tables
 from curation.errors import DataError
+from curation.filters import make_filter
 from curation.fingerprint import fingerprint
-from curation.selection import COLUMNS
+from curation.selection import (
+    COLUMNS,
+    PASSES_FILTER,
+    needed_facts,
+    needed_scores,
+    passes_filter,
+)
 from curation.storage import Storage
 from curation.tables import (
     DUPLICATES,
@@ -199,10 +206,10 @@ def find_groups(
         shards: Their order breaks ties of preference.
         compared: Where their vectors were; None if there are none to compare.
     """
-    settings, artifacts = lineage.recipe.duplicates, lineage.artifacts
+    settings = lineage.recipe.duplicates
 
     def read(ordinal: int, columns: Sequence[str]) -> pa.Table:
-        return _read_columns(output, artifacts, shards[ordinal], columns)
+        return _read_columns(output, lineage, shards[ordinal], columns)
 
     similarity = None if compared is None else settings.min_similarity
     rule = Rule(settings.prefer, settings.exact, settings.max_hamming, similarity)
@@ -232,7 +239,7 @@ _EMBEDDINGS_COLUMNS = ("error", "sha256", "perceptual_hash")
 
 
 def _read_columns(
-    output: Storage, artifacts: Artifacts, shard: str, columns: Sequence[str]
+    output: Storage, lineage: Lineage, shard: str, columns: Sequence[str]
 ) -> pa.Table:
     """Read facts, derived columns and scores of a shard, as a preference names them."""
     import polars as pl
@@ -240,15 +247,30 @@ def _read_columns(
     facts = {c for name in columns if name in COLUMNS for c in COLUMNS[name].reads}
     own = [name for name in columns if name in _EMBEDDINGS_COLUMNS]
     facts.update(own)
-    scores = [name for name in columns if name not in COLUMNS and name not in own]
+    known = {*COLUMNS, *own, PASSES_FILTER}
+    scores = [name for name in columns if name not in known]
+    artifacts = lineage.artifacts
     path = artifacts.embeddings(shard)
     frame = pl.DataFrame(read_table(output, path, EMBEDDINGS, sorted(facts | {"key"})))
     if scores:
         path = artifacts.scores(shard)
         found = pl.DataFrame(read_table(output, path, SCORES, ["key", *scores]))
         frame = frame.join(found, on="key", how="left", maintain_order="left")
+    if PASSES_FILTER in columns:
+        passing = pl.Series(PASSES_FILTER, _passing(output, lineage, shard))
+        frame = frame.with_columns(passing)
     derived = {n: build() for n in columns if n in COLUMNS and (build := COLUMNS[n].build)}
     return frame.with_columns(**derived).select(columns).to_arrow()
+
+
+def _passing(output: Storage, lineage: Lineage, shard: str) -> pa.ChunkedArray:
+    filter_ = make_filter(lineage.recipe.filter)
+    path = lineage.artifacts
+    return passes_filter(
+        read_table(output, path.embeddings(shard), EMBEDDINGS, needed_facts(filter_)),
+        read_table(output, path.scores(shard), SCORES, needed_scores(filter_)),
+        filter_,
+    )
 
 
 def _changed_tables(

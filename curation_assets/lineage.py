@@ -11,11 +11,13 @@ from pathlib import Path
 
 from curation.artifacts import Artifacts
 from curation.classifiers import Classifier, make_classifiers
+from curation.dedup.preference import parse_preferences
 from curation.errors import DataError, InputError, NotFoundError
 from curation.filters import make_filter
 from curation.fingerprint import Json, file_sha256, fingerprint
 from curation.model_weights import weights_file
 from curation.recipe import Recipe
+from curation.selection import PASSES_FILTER
 from curation.storage import StoredFile
 
 VERSIONS = {
@@ -64,7 +66,14 @@ _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
         for column, classifier in make_classifiers(recipe.classifiers).items()
     },
     "caption_embeddings": lambda recipe: _text_encoder_identity(recipe),
-    "duplicate_groups": lambda recipe: recipe.duplicates.model_dump(mode="json"),
+    "duplicate_groups": lambda recipe: {
+        **recipe.duplicates.model_dump(mode="json"),
+        **(
+            {PASSES_FILTER: make_filter(recipe.filter).fingerprint()}
+            if prefers_passing(recipe)
+            else {}
+        ),
+    },
     "filter_cuts": lambda recipe: make_filter(recipe.filter).fingerprint(),
     "selection": lambda recipe: make_filter(recipe.filter).fingerprint(),
     "filtered_shard": lambda recipe: recipe.filtered.model_dump(mode="json"),
@@ -117,7 +126,10 @@ class Lineage:
 
     def recipe_settings(self, asset: str) -> dict[str, Json]:
         """Give what the recipe says of an asset, in the recipe's own words."""
-        written = self.recipe.model_dump(mode="json", include={*_SECTIONS.get(asset, ())})
+        sections = _SECTIONS.get(asset, ())
+        if asset == "duplicate_groups" and prefers_passing(self.recipe):
+            sections += ("filter",)
+        written = self.recipe.model_dump(mode="json", include={*sections})
         return dict(written)
 
     def code_version(self, asset: str) -> str:
@@ -165,8 +177,17 @@ class Lineage:
         )
 
     def _prefers_by_score(self) -> bool:
-        columns = {order.split()[0] for order in self.recipe.duplicates.prefer}
-        return not columns.isdisjoint(self.recipe.classifiers)
+        made_later = {*self.recipe.classifiers, PASSES_FILTER}
+        return not made_later.isdisjoint(_preferred(self.recipe))
+
+
+def prefers_passing(recipe: Recipe) -> bool:
+    """Tell whether of a group of copies one is preferred that the filter keeps."""
+    return PASSES_FILTER in _preferred(recipe)
+
+
+def _preferred(recipe: Recipe) -> set[str]:
+    return {order.column for order in parse_preferences(recipe.duplicates.prefer)}
 
 
 def _encoder_identity(recipe: Recipe) -> Json:

@@ -15,8 +15,9 @@ from curation.filters import make_filter
 from curation.model_weights import weights_file
 from curation.recipe import Recipe
 from curation.release.query import check_query
-from curation.selection import available_columns
+from curation.selection import PASSES_FILTER, available_columns
 from curation.storage import open_storage
+from curation_assets.lineage import prefers_passing
 
 _CANARY = ".can-be-written"
 _SHORT_OF_FILTER = ("raw_shard", "shard_index", "embeddings")
@@ -34,11 +35,20 @@ def check_recipe(recipe: Recipe) -> None:
     columns = available_columns(recipe.classifiers)
     make_filter(recipe.filter).check(columns)
     check_query(recipe.release, columns)
-    preferable = {*columns, *(COMPUTED if recipe.duplicates.min_similarity else ())}
+    preferable = {
+        *columns,
+        PASSES_FILTER,
+        *(COMPUTED if recipe.duplicates.min_similarity else ()),
+    }
     for preference in parse_preferences(recipe.duplicates.prefer):
         if preference.column not in preferable:
             name = preference.column
             raise UnknownNameError.among("column in duplicates.prefer", name, preferable)
+    if prefers_passing(recipe) and (cuts := make_filter(recipe.filter).cuts):
+        raise InputError(
+            f"duplicates.prefer: {PASSES_FILTER} can't be told where the filter has "
+            f"{cuts[0].text}, which is found when copies are gone; prefer a column"
+        )
     if _is_within(recipe.output, recipe.source):
         raise InputError(
             f"output: {recipe.output} is within the source {recipe.source}, so that what "

@@ -27,6 +27,7 @@ from curation.selection import (
     judged_samples,
     needed_facts,
     needed_scores,
+    passes_filter,
     select_samples,
 )
 from curation.storage import LocalStorage
@@ -450,3 +451,15 @@ def test_deciding_loads_no_model_library() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not {"torch", "sklearn", "timm"} & set(done.stdout.split())
+
+
+def test_what_the_filter_would_keep_if_nothing_were_a_copy() -> None:
+    rows = [
+        {"width": 10},
+        {"width": 5},
+        {"width": 10, "error": "no image"},
+        {"width": None},
+    ]
+    filter_ = make_filter("width > 7 and not is_duplicate")
+    passing = passes_filter(facts(rows), scores(rows), filter_)
+    assert passing.to_pylist() == [True, False, False, False]

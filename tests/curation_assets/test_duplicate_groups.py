@@ -86,6 +86,27 @@ def test_scores_and_derived_columns_can_decide(curated: Curated, column: str) ->
     assert removed(curated)
 
 
+def test_of_each_group_one_stays_that_the_filter_keeps_if_there_is_any(
+    curated: Curated,
+) -> None:
+    groups = copies(curated)
+    keys = sorted(key for group in groups for _, key in group)[1::2]
+    curated.edit("sharpness_probe >= 0.2", f"key in {keys}")
+    curated.edit("min(width, height) >= 200 and ", "")
+    curated.edit(" and caption_words >= 1", "")
+    prefer = "duplicates: {prefer: [passes_filter desc, key asc]}"
+    curated.edit("machine:", f"{prefer}\nmachine:")
+    curate(curated.recipe, LineProgress(print))
+    gone = removed(curated)
+    mixed = 0
+    for group in groups:
+        passing = [sample for sample in group if sample[1] in keys]
+        mixed += 0 < len(passing) < len(group)
+        (stays,) = [sample for sample in group if sample not in gone]
+        assert stays == min(passing or group, key=lambda sample: sample[1])
+    assert mixed
+
+
 SIMILAR = 0.95
 
 

@@ -62,6 +62,17 @@ def test_scores_are_an_input_of_the_groups_only_where_they_decide() -> None:
     assert Lineage(by_score).inputs("duplicate_groups") == ("embeddings", "scores")
 
 
+def test_the_filter_is_a_setting_of_the_groups_only_where_it_decides() -> None:
+    def version(prefer: str, filter_: str) -> str:
+        settings = {"duplicates": {"prefer": [prefer]}, "filter": filter_}
+        recipe = RECIPE.model_validate(RECIPE.model_dump() | settings)
+        return Lineage(recipe).groups_version
+
+    assert version("key asc", "width > 1") == version("key asc", "width > 2")
+    passing = "passes_filter desc"
+    assert version(passing, "width > 1") != version(passing, "width > 2")
+
+
 @pytest.mark.parametrize("asset", VERSIONS)
 def test_an_artifact_depends_on_each_of_its_inputs(asset: str) -> None:
     lineage = Lineage(RECIPE)

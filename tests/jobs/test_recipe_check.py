@@ -32,6 +32,14 @@ def test_a_recipe_that_fits_together_passes() -> None:
         ({"classifiers": {"width": PROBE["probe"]}}, InputError, "already"),
         ({"duplicates": {"prefer": ["beauty desc"]}}, UnknownNameError, "pixels"),
         ({"duplicates": {"prefer": ["pixels up"]}}, InputError, "pixels up"),
+        (
+            {
+                "duplicates": {"prefer": ["passes_filter desc"]},
+                "filter": "top_fraction(width, 0.5)",
+            },
+            InputError,
+            r"top_fraction\(width, 0.5\), which is found when copies are gone",
+        ),
         ({"output": "/data/raw/made"}, InputError, "within the source"),
         ({"output": "/data/raw"}, InputError, "within the source"),
         ({"source": "s3://b/raw", "output": "s3://b/raw/x"}, InputError, "within"),
