@@ -34,6 +34,9 @@ class EmbedShard:
     """What the table will say that it was made from."""
     images: ImageSettings
 
+    def __str__(self) -> str:
+        return f"{self.output.url}/{self.path}"
+
 
 def embed_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> int:
     """Embed the samples of one shard and write the table.

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.embedders import Embedder
-from curation.embedding_workers import EmbeddingTools, Outcome, embed_on_workers
+from curation.embedding_workers import EmbeddingTools, EmbeddingWorkers, Outcome
 from curation.errors import CurationError
 from curation.shard_embedding import EmbedShard, embed_shard
 from curation.storage import Storage
@@ -27,7 +27,6 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
-from resources.devices import Devices
 from resources.image_loader import ImageLoaderChoice
 from resources.progress import Progress
 
@@ -53,7 +52,7 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
         output: dg.ResourceParam[Storage],
         embedder: dg.ResourceParam[Embedder],
         image_loader: dg.ResourceParam[ImageLoaderChoice],
-        devices: dg.ResourceParam[Devices],
+        embedding_workers: dg.ResourceParam[EmbeddingWorkers],
         progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
         tools = EmbeddingTools(embedder, image_loader.name, image_loader.settings)
@@ -68,10 +67,9 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
             if not tasks:
                 return
             work = {_embed_shard(task): task for task in tasks}
-            with devices.claim(len(tasks)) as claimed:
-                for done in embed_on_workers(work, embed_shard, tools, claimed):
-                    task = work[done.task]
-                    yield task, _failure(done) or {**describe(task), **_speed(done)}
+            for done in embedding_workers.embed(work, embed_shard, tools):
+                task = work[done.task]
+                yield task, _failure(done) or {**describe(task), **_speed(done)}
 
         def find(task: ShardTask) -> Metadata | None:
             path = artifacts.embeddings(task.shard)

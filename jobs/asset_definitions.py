@@ -27,8 +27,8 @@ from curation_assets.selection import selection_asset
 from curation_assets.shard_index import shard_index_asset
 from jobs.recipe_check import check_recipe
 from resources.classifiers import ClassifiersResource
-from resources.devices import DevicesResource
 from resources.embedder import EmbedderResource
+from resources.embedding_workers import EmbeddingWorkersResource
 from resources.image_loader import ImageLoaderResource
 from resources.progress import ProgressResource
 from resources.storage import StorageResource
@@ -96,8 +96,11 @@ def recipe_resources(recipe: Recipe) -> Mapping[str, Any]:
             max_pixels=recipe.images.max_pixels,
             rotate_by_exif=recipe.images.rotate_by_exif,
         ),
-        "devices": DevicesResource(
-            kind=machine.device, count=machine.workers, shared=machine.share_gpus
+        "embedding_workers": EmbeddingWorkersResource(
+            engine=machine.engine,
+            kind=machine.device,
+            count=machine.workers,
+            shared=machine.share_gpus,
         ),
         "classifiers": ClassifiersResource(classifiers=recipe.classifiers),
         "progress": ProgressResource(),
