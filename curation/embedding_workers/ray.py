@@ -89,17 +89,14 @@ class ShardEmbedder:
         Returns:
             Why there is none, or nothing.
         """
-        import torch
-
         gpus = visible_gpus() if self.kind != "cpu" else []
         if self.kind == "cuda" and not gpus:
             return (
                 f"machine.device is cuda, and PyTorch finds no GPU on {os.uname().nodename}"
                 ", where Ray promised one; mend its driver, or set machine.device to auto"
             )
+        # on a CPU it is one core, as a local worker is: Ray sets OMP_NUM_THREADS to 1
         self.device = "cuda:0" if gpus else "cpu"
-        if not gpus:
-            torch.set_num_threads(1)  # an actor is one core, as a local worker is
         return ""
 
     def do(self, task: Any) -> tuple[Outcome[None, Any], list[logging.LogRecord]]:

@@ -84,6 +84,7 @@ def test_a_run_goes_on_without_a_killed_actor_and_makes_what_one_process_makes(
     result = curate(recipe, progress)
     assert progress.killed is not None
     assert "dealt out again" in caplog.text
+    assert caplog.text.count("loaded tf_efficientnet_lite0") <= 3  # one by each actor
     assert result.failed == {}
     assert files_of(tmp_path / "curated") == files_of(one_process.output.root)
     with open_instance(recipe) as instance:
