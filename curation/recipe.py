@@ -179,8 +179,12 @@ class MachineSettings(Settings):
 
     device: Literal["cuda", "cpu", "auto"] = "cuda"
     """``auto`` falls back to the CPU where there is no GPU; ``cuda`` is an error there."""
+    engine: Literal["local", "ray"] = "local"
+    """What embeds: ``local`` processes of this machine, or actors of a ``ray`` cluster,
+    see ``deploy/ray``."""
     workers: int | None = Field(default=None, gt=0)
-    """Processes that embed side by side; by default one per free GPU, or per core."""
+    """Processes, or actors, that embed side by side; by default one per free GPU, or per
+    core."""
     share_gpus: bool = False
     """Use GPUs that other runs use too."""
     image_loader: Literal["auto", "dali", "nvimgcodec", "pillow"] = "auto"

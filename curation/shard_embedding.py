@@ -13,7 +13,7 @@ from curation.image_loaders.base import ImageLoader
 from curation.index import ShardIndex, read_catalog
 from curation.recipe import ImageSettings
 from curation.samples import read_samples
-from curation.storage.base import Storage
+from curation.storage import LocalCopies, Storage
 from curation.tables import EMBEDDINGS, read_about, read_table, write_table
 from curation.tar import check_unchanged
 
@@ -33,6 +33,11 @@ class EmbedShard:
     fingerprint: str
     """What the table will say that it was made from."""
     images: ImageSettings
+    copies: LocalCopies | None = None
+    """Of tars, on the machine that embeds; None reads the tar where it is."""
+
+    def __str__(self) -> str:
+        return f"{self.output.url}/{self.path}"
 
 
 def embed_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> int:
@@ -49,9 +54,13 @@ def embed_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> in
     index = read_catalog(task.output, task.catalog)
     check_unchanged(task.source, index.file)
     wanted = (*task.images.extensions, *TEXT_EXTENSIONS)
-    samples = read_samples(task.source, index.file.path, index, wanted)
+    tar, copies = index.file.path, task.copies
+    source = copies.fetch(task.source, tar) if copies else task.source
+    samples = read_samples(source, tar, index, wanted)
     table = embed_samples(samples, loader, embedder, task.images)
     check_unchanged(task.source, index.file)
+    if copies:
+        copies.drop(source)
     write_table(
         task.output,
         task.path,

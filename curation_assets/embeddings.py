@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -10,11 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.embedders import Embedder
-from curation.embedding_workers import EmbeddingTools, Outcome, embed_on_workers
+from curation.embedding_workers import EmbeddingTools, EmbeddingWorkers, Outcome
 from curation.errors import CurationError
 from curation.shard_embedding import EmbedShard, embed_shard
 from curation.storage import LocalCopies, Storage
-from curation.storage.base import run_ahead
 from curation.tables import EMBEDDINGS, read_table
 from curation_assets.lineage import Lineage
 from curation_assets.metadata import count_table, picture_sheets
@@ -30,7 +28,6 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
-from resources.devices import Devices
 from resources.image_loader import ImageLoaderChoice
 from resources.progress import Progress
 
@@ -56,7 +53,7 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
         output: dg.ResourceParam[Storage],
         embedder: dg.ResourceParam[Embedder],
         image_loader: dg.ResourceParam[ImageLoaderChoice],
-        devices: dg.ResourceParam[Devices],
+        embedding_workers: dg.ResourceParam[EmbeddingWorkers],
         local_copies: dg.ResourceParam[LocalCopies],
         progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
@@ -71,31 +68,30 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
         def make(tasks: Sequence[ShardTask]) -> Iterator[Made]:
             if not tasks:
                 return
-            of_path = {artifacts.embeddings(task.shard): task for task in tasks}
-            with (
-                devices.claim(len(tasks)) as claimed,
-                record_cost(context, lineage, claimed) as embedded,
-            ):
-                # each worker's next tar comes while it embeds the one before
-                work = run_ahead((partial(fetched, t) for t in tasks), len(claimed))
-                for done in embed_on_workers(work, embed_shard, tools, claimed):
-                    local_copies.drop(done.task.source)
-                    task = of_path[done.task.path]
-                    embedded.count(done.result)
+            work = {_embed_shard(task): task for task in tasks}
+
+            def fetch(task: EmbedShard) -> None:
+                local_copies.fetch(source, tar_path(work[task].shard))
+
+            with record_cost(context, lineage) as cost:
+                for done in embedding_workers.embed(work, embed_shard, tools, ahead=fetch):
+                    cost.count(done.device, done.seconds, done.result)
+                    task = work[done.task]
                     yield task, _failure(done) or {**describe(task), **_speed(done)}
 
         def find(task: ShardTask) -> Metadata | None:
             path = artifacts.embeddings(task.shard)
             return describe(task) if is_current(output, path, task) else None
 
-        def fetched(task: ShardTask) -> EmbedShard:
+        def _embed_shard(task: ShardTask) -> EmbedShard:
             return EmbedShard(
-                local_copies.fetch(source, tar_path(task.shard)),
+                source,
                 output,
                 artifacts.catalog(task.shard),
                 artifacts.embeddings(task.shard),
                 task.fingerprint,
                 lineage.recipe.images,
+                local_copies,
             )
 
         yield from record_shards(

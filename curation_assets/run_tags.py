@@ -5,8 +5,7 @@ its start. The step that embeds, which alone holds devices, sets them all when i
 whatever run, and also if it fails; a run that is killed says nothing of its last step.
 """
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ SHARDS = "curation/shards"
 IMAGES = "curation/images"
 """Samples of those shards."""
 DEVICE_SECONDS = "curation/device_seconds"
-"""Seconds that devices were held, summed over devices: 3,600 are a GPU hour."""
+"""Seconds that devices worked on shards, summed over devices: 3,600 are a GPU hour."""
 PRIORITY = "dagster/priority"
 
 BY_ITSELF = {PRIORITY: "-1"}
@@ -36,42 +35,42 @@ def launch_tags(lineage: Lineage) -> dict[str, str]:
 
 
 @dataclass
-class Embedded:
-    """What a step has embedded so far."""
+class Cost:
+    """What a step has embedded so far, and what it took."""
 
+    device: str = ""
+    seconds: float = 0
     shards: int = 0
     images: int = 0
 
-    def count(self, images: int | None) -> None:
-        """Add a shard; None is one that failed, and doesn't count."""
+    def count(self, device: str, seconds: float, images: int | None) -> None:
+        """Add a shard; one that failed has no images, and counts by its seconds alone."""
+        self.device = device.partition(":")[0]
+        self.seconds += seconds
         if images is not None:
             self.shards += 1
             self.images += images
 
 
 @contextmanager
-def record_cost(
-    context: dg.AssetExecutionContext, lineage: Lineage, devices: Sequence[str]
-) -> Iterator[Embedded]:
-    """Add to the run's tags, when the block ends, what was embedded and how long it took.
+def record_cost(context: dg.AssetExecutionContext, lineage: Lineage) -> Iterator[Cost]:
+    """Add to the run's tags, when the block ends, what was embedded and what it took.
 
     Args:
         context: Of the step.
         lineage: Of the recipe.
-        devices: Those that the block holds, as ``cuda:0`` or ``cpu``.
     """
-    embedded = Embedded()
-    start = time.monotonic()
+    cost = Cost()
     try:
-        yield embedded
+        yield cost
     finally:
-        seconds = (time.monotonic() - start) * len(devices)
         run = context.instance.get_run_by_id(context.run.run_id)
         before = run.tags if run else {}  # of an earlier try of the step
         tags = {
-            DEVICE: devices[0].partition(":")[0],
-            SHARDS: str(int(before.get(SHARDS, 0)) + embedded.shards),
-            IMAGES: str(int(before.get(IMAGES, 0)) + embedded.images),
-            DEVICE_SECONDS: f"{float(before.get(DEVICE_SECONDS, 0)) + seconds:.3f}",
+            DEVICE: cost.device,
+            SHARDS: str(int(before.get(SHARDS, 0)) + cost.shards),
+            IMAGES: str(int(before.get(IMAGES, 0)) + cost.images),
+            DEVICE_SECONDS: f"{float(before.get(DEVICE_SECONDS, 0)) + cost.seconds:.3f}",
         }
-        context.instance.add_run_tags(context.run.run_id, launch_tags(lineage) | tags)
+        if cost.device:
+            context.instance.add_run_tags(context.run.run_id, launch_tags(lineage) | tags)

@@ -33,8 +33,8 @@ from curation_assets.shard_index import shard_index_asset
 from jobs.plan import filtered_shards_due
 from jobs.recipe_check import check_recipe
 from resources.classifiers import ClassifiersResource
-from resources.devices import DevicesResource
 from resources.embedder import EmbedderResource
+from resources.embedding_workers import EmbeddingWorkersResource
 from resources.image_loader import ImageLoaderResource
 from resources.local_copies import LocalCopiesResource
 from resources.progress import ProgressResource
@@ -115,8 +115,11 @@ def recipe_resources(recipe: Recipe) -> Mapping[str, Any]:
             max_pixels=recipe.images.max_pixels,
             rotate_by_exif=recipe.images.rotate_by_exif,
         ),
-        "devices": DevicesResource(
-            kind=machine.device, count=machine.workers, shared=machine.share_gpus
+        "embedding_workers": EmbeddingWorkersResource(
+            engine=machine.engine,
+            kind=machine.device,
+            count=machine.workers,
+            shared=machine.share_gpus,
         ),
         "classifiers": ClassifiersResource(classifiers=recipe.classifiers),
         "progress": ProgressResource(),

@@ -6,8 +6,7 @@ images are tried belongs in ``curation/shard_embedding.py``.
 
 from collections.abc import Sequence
 
-from curation.devices import claim_devices
-from curation.embedding_workers import embed_on_workers
+from curation.embedding_workers import make_embedding_workers
 from curation.errors import CurationError
 from curation.recipe import Recipe
 from curation.shard_embedding import EmbedShard, retry_shard
@@ -49,18 +48,20 @@ def retry(recipe: Recipe, progress: Progress, shards: Sequence[str]) -> int:
     progress.start("quarantined images", len(tasks))
     recovered = 0
     machine = recipe.machine
-    with claim_devices(machine.device, machine.workers, shared=machine.share_gpus) as taken:
-        for done in embed_on_workers(tasks, retry_shard, embedding_tools(recipe), taken):
-            shard = tasks[done.task]
-            if done.result is not None:
-                progress.advance(shard, done.result.num_tried)
-                recovered += done.result.num_recovered
-                if done.result.num_recovered:
-                    _forget(output, lineage, shard)
-            elif isinstance(done.error, CurationError):
-                progress.fail(shard, str(done.error))
-            else:
-                raise done.error or CurationError(f"{shard}: no result and no error")
+    workers = make_embedding_workers(
+        machine.engine, machine.device, machine.workers, shared=machine.share_gpus
+    )
+    for done in workers.embed(tasks, retry_shard, embedding_tools(recipe)):
+        shard = tasks[done.task]
+        if done.result is not None:
+            progress.advance(shard, done.result.num_tried)
+            recovered += done.result.num_recovered
+            if done.result.num_recovered:
+                _forget(output, lineage, shard)
+        elif isinstance(done.error, CurationError):
+            progress.fail(shard, str(done.error))
+        else:
+            raise done.error or CurationError(f"{shard}: no result and no error")
     return recovered
 
 

@@ -61,10 +61,21 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Curated:
         pictures = [encode(make_picture(seed=seed), "JPEG") for seed in seeds]
         images = {f"{number}-{i}": picture for i, picture in enumerate(pictures)}
         made.source.write(f"{shard}.tar", make_shard(images))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setenv("DAGSTER_HOME", str(home_with(ROOT / "dagster.yaml", made.folder)))
         assert curate(made.recipe, LineProgress(print)).failed == {}
     return made
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: sums of several are in another order, and of other bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def home_with(settings: Path, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from jobs.instance import open_instance
 from jobs.next_runs import RANGE_END, RANGE_START
 from resources.progress import LineProgress
 from tests.conftest import ROOT, Curated
-from tests.deploy.conftest import SHARDS, files_of, home_with
+from tests.deploy.conftest import SHARDS, files_of, home_with, one_thread
 
 CHOSEN = ["a/00000..a/00002", "b/00003..b/00005", "a/00001..b/00004"]
 """What each of the workers makes: the third one overlaps with both others."""
@@ -24,7 +24,8 @@ def work(recipe_file: Path, shards: str, environment: dict[str, str]) -> None:
     from jobs.cli import main
 
     os.environ.update(environment)  # the server that forks may be older than the test
-    main(["run", "-r", str(recipe_file), "--shards", shards, "--until", "scores"])
+    with one_thread():
+        main(["run", "-r", str(recipe_file), "--shards", shards, "--until", "scores"])
 
 
 def test_workers_at_once_make_what_one_process_made_and_record_all_of_it(

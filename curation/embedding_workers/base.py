@@ -1,0 +1,125 @@
+"""What a worker that embeds is given, what comes of it, and what starts workers."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any, Generic, TypeVar
+
+from curation.embedders.base import Embedder
+from curation.errors import CurationError
+from curation.image_loaders import LoaderSettings, make_image_loader
+from curation.image_loaders.base import ImageLoader
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Work = Callable[[Task, ImageLoader, Embedder], Result]
+"""What is done with each task: a plain function of a module, so that it can be sent."""
+
+
+@dataclass(frozen=True)
+class EmbeddingTools:
+    """What every worker makes for itself, once."""
+
+    embedder: Embedder
+    """With nothing loaded; its device is replaced by the worker's."""
+    loader: str | None = None
+    """Name of the image loader; None is ``dali`` on a GPU and ``nvimgcodec`` on a CPU."""
+    settings: LoaderSettings = field(default_factory=LoaderSettings)
+    """Of the loader; the device is replaced by the worker's."""
+
+    def make(self, device: str) -> tuple[ImageLoader, Embedder]:
+        """Make the loader and the embedder for one device; neither loads anything yet."""
+        name = self.loader or ("nvimgcodec" if device == "cpu" else "dali")
+        embedder = self.embedder.on(device)
+        settings = replace(self.settings, device=device)
+        return make_image_loader(name, embedder.transform, settings), embedder
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Task, Result]):
+    """What came of one task: a result or an error."""
+
+    task: Task
+    result: Result | None
+    error: Exception | None
+    seconds: float
+    device: str
+
+
+class EmbeddingWorkers(ABC):
+    """Where shards are embedded. A member is a value: it starts nothing until asked."""
+
+    @abstractmethod
+    def embed(
+        self,
+        tasks: Collection[Task],
+        work: Work[Task, Result],
+        tools: EmbeddingTools,
+        *,
+        ahead: Callable[[Task], None] | None = None,
+    ) -> Iterator[Outcome[Task, Result]]:
+        """Do every task on some worker; give each outcome as it comes.
+
+        Args:
+            tasks: Anything that can be pickled and is hashable, such as a shard's path.
+            work: Called as ``work(task, loader, embedder)`` where the worker is. What it
+                returns is pickled: keep it small, and write tables to storage inside.
+            tools: What each worker makes for itself, once for all of its tasks.
+            ahead: Called with a task in a thread of this process while those before it are
+                done, if workers are on this machine: to fetch what it reads.
+
+        Yields:
+            One outcome per task, in the order in which they end. An error of ``work`` is
+            one task's error. No worker is left when the iterator ends or is closed.
+
+        Raises:
+            InputError: There is nothing to compute on.
+        """
+
+
+def do_task(
+    task: Task, work: Work[Task, Result], made: tuple[ImageLoader, Embedder], device: str
+) -> Outcome[Task, Result]:
+    """Do one task where the worker is."""
+    started = perf_counter()
+    try:
+        result, error = work(task, *made), None
+    except Exception as found:  # one shard's trouble, whatever it is, is not another's
+        result, error = None, found
+    return Outcome(task, result, error, perf_counter() - started, device)
+
+
+def sendable_error(error: Exception | None) -> Exception | None:
+    """Keep this package's errors; put others into words, for they may not pickle."""
+    if error is None or isinstance(error, CurationError):
+        return error
+    return CurationError(f"{type(error).__name__}: {error}")
+
+
+class RecordSender(logging.Handler):
+    """Hands log records of a worker to whoever sends them to the run."""
+
+    def __init__(self, send: Callable[[logging.LogRecord], Any]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record whose parts can be pickled."""
+        record.msg, record.args, record.exc_info = record.getMessage(), None, None
+        self._send(record)
+
+    def install(self) -> None:
+        """Take over all that this package logs in the worker."""
+        logger = logging.getLogger("curation")
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.handlers = [self]
+
+
+def log_here(record: logging.LogRecord) -> None:
+    """Handle a worker's log record as if it were logged in this process."""
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
