@@ -7,6 +7,7 @@ starts to make something else of the same inputs.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from curation.artifacts import Artifacts
@@ -95,12 +96,19 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Lineage:
-    """The versions of every asset under one recipe."""
+    """The versions of every asset under one recipe, as its files are when first asked."""
 
     recipe: Recipe
 
     def inputs(self, asset: str) -> tuple[str, ...]:
         """Name the assets that an asset is made from."""
+        return self._all_inputs.get(asset, ())
+
+    @cached_property
+    def _all_inputs(self) -> dict[str, tuple[str, ...]]:
+        return {asset: self._find_inputs(asset) for asset in VERSIONS}
+
+    def _find_inputs(self, asset: str) -> tuple[str, ...]:
         inputs = _INPUTS.get(asset, ())
         if asset == "duplicate_groups" and self._prefers_by_score():
             inputs += ("scores",)
@@ -110,7 +118,7 @@ class Lineage:
             inputs += ("filter_cuts",)
         return inputs
 
-    @property
+    @cached_property
     def assets(self) -> tuple[str, ...]:
         """Name the assets of this recipe, each after those that it is made from."""
         lacking = set()
@@ -134,7 +142,15 @@ class Lineage:
 
     def code_version(self, asset: str) -> str:
         """Give Dagster's code version: the step's version and its settings' hash."""
-        return f"{VERSIONS[asset]}-{fingerprint(self.settings(asset))[:12]}"
+        return self._code_versions[asset]
+
+    @cached_property
+    def _code_versions(self) -> dict[str, str]:
+        # found once: a plan asks for them for every shard
+        return {
+            asset: f"{version}-{fingerprint(self.settings(asset))[:12]}"
+            for asset, version in VERSIONS.items()
+        }
 
     @property
     def recipe_version(self) -> str:
@@ -161,7 +177,7 @@ class Lineage:
         """Data version of ``duplicate_groups``: of its rule, whichever shards there are."""
         return fingerprint("duplicate_groups", self.code_version("duplicate_groups"))
 
-    @property
+    @cached_property
     def artifacts(self) -> Artifacts:
         """Where this recipe's artifacts lie."""
         salvaged = self.recipe.on_damage == "salvage"

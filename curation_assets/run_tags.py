@@ -16,7 +16,8 @@ from curation_assets.lineage import Lineage
 RECIPE = "curation/recipe"
 ENCODER = "curation/encoder"
 DEVICE = "curation/device"
-"""``cuda`` or ``cpu``."""
+DEVICES = ("cuda", "cpu")
+"""What that tag may be."""
 SHARDS = "curation/shards"
 """That were embedded; those that were there already don't count."""
 IMAGES = "curation/images"

@@ -82,10 +82,10 @@ def tick(
         files = {f.path for f in open_storage(recipe.output, recipe.s3).list_files()}
     except (StorageError, InputError) as error:
         return dg.SensorResult(skip_reason=f"nothing could be listed: {error}")
-    known = instance.get_dynamic_partitions(SHARDS.name or "")
+    known = dict.fromkeys(instance.get_dynamic_partitions(SHARDS.name or ""))
     new = [shard for shard in listing.settled if shard not in known]
     gone = [shard for shard in known if shard not in listing.tars]
-    order = [shard for shard in known if shard not in gone] + new
+    order = [shard for shard in known if shard in listing.tars] + new
     busy = _busy(instance, order)
     if busy is None:
         return dg.SensorResult(

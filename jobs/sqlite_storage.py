@@ -37,6 +37,7 @@ class PooledEventLog(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None):
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._knows_index_columns = False
+        self._known_tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -72,6 +73,12 @@ class PooledEventLog(SqliteEventLogStorage):
             found = super()._has_asset_key_index_cols_on_connection(conn)
             self._knows_index_columns = found
         return self._knows_index_columns
+
+    def has_table(self, table_name: str) -> bool:
+        """Look for a table until it is there."""
+        if table_name not in self._known_tables and super().has_table(table_name):
+            self._known_tables.add(table_name)
+        return table_name in self._known_tables
 
     def wipe(self) -> None:
         self._close()  # files of runs are deleted

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.commands.calibrate import calibrate
+from jobs.commands.costs import costs
 from jobs.commands.demo import demo
 from jobs.commands.diff import diff
 from jobs.commands.doctor import doctor
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "run": run,
     "status": status,
+    "costs": costs,
     "explain": explain_sample,
     "preview": preview,
     "diff": diff,

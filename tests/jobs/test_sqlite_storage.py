@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from jobs.instance import open_instance
@@ -72,7 +71,6 @@ def rows(home: Path) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_it_writes_the_rows_that_dagsters_own_storage_writes(tmp_path: Path) -> None:
     for kind in (DagsterSqliteStorage, PooledSqliteStorage):
         with open_home(tmp_path / kind.__name__, kind) as instance:
