@@ -121,6 +121,9 @@ class DuplicateSettings(Settings):
     """What decides which copy stays: columns with ``asc`` or ``desc``, first one first.
     ``passes_filter desc`` keeps one that the filter keeps, if any of the group is such.
     With ``min_similarity`` also ``centroid_similarity`` and ``random``."""
+    retract_released: bool = False
+    """Let a copy that is preferred, and came later, take the place of a sample that the
+    last release has. Otherwise what was released stays."""
 
 
 class FilteredSettings(Settings):

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 
 from curation.artifacts import Artifacts
 from curation.dedup.duplicates import ComparedShards, Rule, find_duplicates
 from curation.dedup.resolve import Removals, duplicate_tables
+from curation.dedup.rows import row_ids
 from curation.errors import DataError
 from curation.filters import make_filter
 from curation.fingerprint import fingerprint
+from curation.release.manifest import read_samples_released
 from curation.selection import (
     COLUMNS,
     PASSES_FILTER,
@@ -48,6 +51,7 @@ from curation_assets.global_asset import (
 )
 from curation_assets.lineage import Lineage
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
+from curation_assets.release import find_last
 from curation_assets.shard_asset import (
     SETTINGS,
     ShardTask,
@@ -213,15 +217,47 @@ def find_groups(
 
     similarity = None if compared is None else settings.min_similarity
     rule = Rule(settings.prefer, settings.exact, settings.max_hamming, similarity)
-    removals = find_duplicates(len(shards), read, rule, compared=compared)
+    released = _released(output, lineage, shards)
+    removals = find_duplicates(
+        len(shards), read, rule, compared=compared, released=released
+    )
     if compared is None or rule.min_similarity is None:
         return Groups(removals, None)
     from curation.dedup.probe import estimate_missed
 
     missed = estimate_missed(
-        compared.state, compared.ordinals, removals, min_similarity=rule.min_similarity
+        compared.state,
+        compared.ordinals,
+        removals,
+        min_similarity=rule.min_similarity,
+        released=released,
     )
     return Groups(removals, missed)
+
+
+def _released(output: Storage, lineage: Lineage, shards: Sequence[str]) -> np.ndarray:
+    """Give the ids of the samples in the last release, but for images replaced since."""
+    found = [np.empty(0, np.uint64)]
+    last = find_last(output, lineage)
+    if lineage.recipe.duplicates.retract_released or last is None:
+        return found[0]
+    import polars as pl
+
+    released = pl.DataFrame(read_samples_released(output, last))
+    of_shard = released.partition_by("source_shard", as_dict=True)
+    for ordinal, shard in enumerate(shards):
+        if (shard,) not in of_shard:
+            continue
+        path = lineage.artifacts.embeddings(shard)
+        there = pl.DataFrame(read_table(output, path, EMBEDDINGS, ["key", "sha256"]))
+        same = there.with_row_index("row").join(
+            of_shard[shard,],
+            left_on=["key", "sha256"],
+            right_on=["source_key", "sha256"],
+            how="semi",
+        )
+        found.append(row_ids(ordinal, same["row"].to_numpy()))
+    return np.concatenate(found)
 
 
 def _tables(

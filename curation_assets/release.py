@@ -151,11 +151,16 @@ def last_of(output: Storage, lineage: Lineage) -> Manifest:
     Raises:
         NotFoundError: There is none yet.
     """
-    series = lineage.recipe.release.name or lineage.recipe.name
-    last = last_release(list_releases(output), series)
+    last = find_last(output, lineage)
     if last is None:
-        raise NotFoundError(f"{output.url}: there is no release of {series} yet")
+        raise NotFoundError(f"{output.url}: there is no release of this recipe yet")
     return last
+
+
+def find_last(output: Storage, lineage: Lineage) -> Manifest | None:
+    """Read the last release of a recipe; None if there is none yet."""
+    series = lineage.recipe.release.name or lineage.recipe.name
+    return last_release(list_releases(output), series)
 
 
 def release_version(manifest: Manifest) -> str:

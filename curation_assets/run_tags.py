@@ -36,7 +36,7 @@ def launch_tags(lineage: Lineage) -> dict[str, str]:
 
 
 @dataclass
-class Cost:
+class EmbeddingCost:
     """What a step has embedded so far, and what it took."""
 
     device: str = ""
@@ -46,7 +46,9 @@ class Cost:
 
     def count(self, device: str, seconds: float, images: int | None) -> None:
         """Add a shard; one that failed has no images, and counts by its seconds alone."""
-        self.device = device.partition(":")[0]
+        kind = device.partition(":")[0]
+        if kind in DEVICES:  # a shard whose workers were all lost has none
+            self.device = kind
         self.seconds += seconds
         if images is not None:
             self.shards += 1
@@ -54,14 +56,16 @@ class Cost:
 
 
 @contextmanager
-def record_cost(context: dg.AssetExecutionContext, lineage: Lineage) -> Iterator[Cost]:
+def record_cost(
+    context: dg.AssetExecutionContext, lineage: Lineage
+) -> Iterator[EmbeddingCost]:
     """Add to the run's tags, when the block ends, what was embedded and what it took.
 
     Args:
         context: Of the step.
         lineage: Of the recipe.
     """
-    cost = Cost()
+    cost = EmbeddingCost()
     try:
         yield cost
     finally:

@@ -29,7 +29,7 @@ class Cost:
     num_shards: int
     num_images: int
     device_seconds: float
-    """Summed over devices, from the first shard of each run to its last."""
+    """That devices worked on shards, summed over devices."""
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON values."""

@@ -150,6 +150,24 @@ def read_placed(output: Storage, manifest: Manifest) -> Placed:
     return Placed(places, manifest.next_number, manifest.next_position)
 
 
+def read_samples_released(output: Storage, manifest: Manifest) -> pa.Table:
+    """Look up which samples a release has.
+
+    Returns:
+        ``source_shard``, ``source_key`` and ``sha256`` of the image; one row a sample,
+        however often it is repeated.
+
+    Raises:
+        NotFoundError: One of its tables is gone.
+        TableError: One of them can't be read.
+    """
+    columns = ["source_shard", "source_key", "sha256"]
+    paths = (table_path(manifest, shard) for shard in manifest.shards)
+    tables = [read_table(output, path, FILTERED, columns) for path in paths]
+    released = pa.concat_tables(table.replace_schema_metadata() for table in tables)
+    return released.group_by(columns).aggregate([])
+
+
 def write_manifest(target: Target, manifest: Manifest) -> None:
     """Write the manifest, which makes the folder a release."""
     target.storage.write(target.path(MANIFEST), manifest.as_bytes())

@@ -5,22 +5,29 @@ from collections import defaultdict
 import dagster as dg
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from curation.dedup.resolve import join_edges, resolve
+from curation.dedup.rows import ordinals
 from curation.errors import CurationError
+from curation.release.manifest import read_samples_released
 from curation.tables import (
     DUPLICATES,
     EMBEDDING,
     EMBEDDINGS,
     embedding_matrix,
+    read_about,
     read_table,
+    write_table,
 )
 from curation_assets import duplicate_groups
 from curation_assets.duplicate_groups import RECALL_CHECK
 from curation_assets.global_asset import recorded_made_of
+from curation_assets.lineage import Lineage
 from jobs.curate import curate
 from jobs.instance import open_instance
+from jobs.release import make_release
 from resources.progress import LineProgress
 from tests.conftest import Curated
 
@@ -105,6 +112,45 @@ def test_of_each_group_one_stays_that_the_filter_keeps_if_there_is_any(
         (stays,) = [sample for sample in group if sample not in gone]
         assert stays == min(passing or group, key=lambda sample: sample[1])
     assert mixed
+
+
+@pytest.mark.parametrize("retract", [False, True])
+def test_what_was_released_stays_unless_it_may_be_retracted(
+    curated: Curated, retract: bool
+) -> None:
+    before = removed(curated)
+    manifest = make_release(curated.recipe, LineProgress(print))
+    assert manifest is not None
+    rows = read_samples_released(curated.output, manifest).to_pylist()
+    released = {(row["source_shard"], row["source_key"]) for row in rows}
+    settings = f"{{prefer: [key desc], retract_released: {str(retract).lower()}}}"
+    curated.edit("machine:", f"duplicates: {settings}\nmachine:")
+    curate(curated.recipe, LineProgress(print))
+    after, of_released = removed(curated), 0
+    for group in copies(curated):
+        (stays,) = [sample for sample in group if sample not in after]
+        (first,) = [sample for sample in group if sample not in before]
+        of_released += first in released
+        last = max(group, key=lambda sample: sample[1])
+        assert stays == (first if first in released and not retract else last)
+    assert of_released
+
+
+def test_an_image_that_was_replaced_is_not_the_one_that_was_released(
+    curated: Curated,
+) -> None:
+    assert make_release(curated.recipe, LineProgress(print)) is not None
+    path = curated.artifacts.embeddings("00000")
+    table = read_table(curated.output, path, EMBEDDINGS)
+    about = read_about(curated.output, path)
+    place = table.schema.get_field_index("sha256")
+    others = pa.array(["another"] * len(table))
+    table = table.set_column(place, table.schema.field(place), others)
+    made_from = {name: about[name] for name in ("fingerprint", "encoder")}
+    write_table(curated.output, path, EMBEDDINGS, table, **made_from)
+    lineage = Lineage(curated.recipe)
+    found = duplicate_groups._released(curated.output, lineage, SHARDS)
+    assert set(ordinals(found).tolist()) == {1, 2}
 
 
 SIMILAR = 0.95
