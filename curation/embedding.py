@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from curation.embedders.base import Embedder
 from curation.errors import InputError
-from curation.image_facts import FACTS, measure_images
+from curation.image_facts import FACTS, measure_images, pixel_sha256
 from curation.image_loaders.base import EncodedImage, ImageBatch, ImageLoader
 from curation.recipe import ImageSettings
 from curation.samples import Component, Sample
@@ -71,7 +71,7 @@ def embed_samples(
     batches = loader.load(ledger.images_of(samples))
     if embedder.device != "cpu":
         batches = _read_ahead(batches, BATCHES_AHEAD)
-    results = _Results(embedder.dim)
+    results = _Results(embedder.dim, hash_pixels=images.hash_pixels)
     for batch in batches:
         vectors = embedder.embed(batch.pixels)
         results.add(batch, vectors, *measure_images(batch.thumbnails))
@@ -125,8 +125,11 @@ class _Ledger:
 class _Results:
     """What came of each image; vectors and facts stay on the device until the end."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, *, hash_pixels: bool) -> None:
         self.dim = dim
+        self.hash_pixels = hash_pixels
+        self.pixel_hashes: dict[int, str] = {}
+        """Row to hash."""
         self.rows: list[tuple[int, Any]] = []
         self.slots: list[int] = []
         self.vectors: list[torch.Tensor] = []
@@ -141,12 +144,21 @@ class _Results:
         facts: "torch.Tensor",
         hashes: "torch.Tensor",
     ) -> None:
+        if self.hash_pixels:
+            self._hash_pixels(batch)
         self.rows += [(image.row, image) for image in batch.images]
         self.slots += range(self.num_slots, self.num_slots + len(batch.images))
         self.num_slots += len(vectors)
         self.vectors.append(vectors)
         self.facts.append(facts)
         self.hashes.append(hashes)
+
+    def _hash_pixels(self, batch: ImageBatch) -> None:
+        thumbnails = batch.thumbnails.cpu().numpy()
+        for image, thumbnail in zip(batch.images, thumbnails, strict=False):  # free slots
+            if image.error is None and image.width and image.height:
+                found = pixel_sha256(thumbnail, image.width, image.height)
+                self.pixel_hashes[image.row] = found
 
     def table(self, ledger: _Ledger) -> pa.Table:
         columns = ledger.columns
@@ -166,6 +178,7 @@ class _Results:
                 columns[name][row] = value
             if hashes[slot].any():
                 columns["perceptual_hash"][row] = hashes[slot].tobytes()
+            columns["pixel_sha256"][row] = self.pixel_hashes.get(row)
             vectors[row] = found[slot]
             valid[row] = True
         _quarantine_infinite(columns["error"], vectors, valid)

@@ -6,6 +6,7 @@ the same for each, and don't depend on the encoder. They are columns of the embe
 table because decoding is the expensive part, and it is done once.
 """
 
+import hashlib
 from functools import cache
 from math import log
 from typing import TYPE_CHECKING
@@ -43,6 +44,24 @@ def measure_images(thumbnails: "torch.Tensor") -> tuple["torch.Tensor", "torch.T
     grays = [to_gray(part) for part in parts]
     facts = [torch.stack([f(g) for f in _MEASURES], dim=1) for g in grays]
     return torch.cat(facts), torch.cat([perceptual_hashes(gray) for gray in grays])
+
+
+def pixel_sha256(thumbnail: "np.ndarray", width: int, height: int) -> str:
+    """Hash what an image shows, so that files of the same pixels have the same hash.
+
+    Only of images that one loader decoded on one kind of device: others round otherwise.
+
+    Args:
+        thumbnail: ``(256, 256, 3)`` uint8, RGB.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+
+    Returns:
+        64 hex digits.
+    """
+    digest = hashlib.sha256(f"{width} {height} ".encode())
+    digest.update(thumbnail.tobytes())
+    return digest.hexdigest()
 
 
 def to_gray(images: "torch.Tensor") -> "torch.Tensor":

@@ -78,7 +78,7 @@ bytes, that belongs to no sample: ``loss`` says why, ``sample`` is null.
 
 EMBEDDINGS = TableKind(
     "embeddings",
-    1,
+    2,
     (
         _required("key", pa.string()),
         pa.field("error", pa.string()),
@@ -93,6 +93,7 @@ EMBEDDINGS = TableKind(
         pa.field("brightness", pa.float32()),
         pa.field("entropy", pa.float32()),
         pa.field("perceptual_hash", pa.binary(32)),
+        pa.field("pixel_sha256", pa.string()),
         pa.field("caption", pa.string()),
         pa.field("metadata", pa.string()),
     ),
@@ -103,8 +104,9 @@ EMBEDDINGS = TableKind(
 ``error`` says why there is no vector, and is null where there is one. ``image_start`` and
 ``image_bytes`` are the byte range of the image component in the shard. ``sha256`` is of
 those bytes, in hex. ``width`` and ``height`` are pixels as encoded, before any EXIF
-rotation. ``sharpness``, ``brightness`` and ``entropy`` are those of
-``curation/image_facts.py``. ``metadata`` is the text of the ``.json`` component.
+rotation. ``sharpness``, ``brightness``, ``entropy`` and the hashes are those of
+``curation/image_facts.py``; ``pixel_sha256`` is null unless the recipe asked for it.
+``metadata`` is the text of the ``.json`` component.
 ``image_embedding`` (float16, unit length) is null where the image could not be decoded.
 """
 

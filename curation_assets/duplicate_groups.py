@@ -271,7 +271,7 @@ def _tables(
     return ((shards[ordinal], table) for ordinal, table in tables)
 
 
-_EMBEDDINGS_COLUMNS = ("error", "sha256", "perceptual_hash")
+_EMBEDDINGS_COLUMNS = ("error", "sha256", "perceptual_hash", "pixel_sha256")
 
 
 def _read_columns(

@@ -44,6 +44,11 @@ def check_recipe(recipe: Recipe) -> None:
         if preference.column not in preferable:
             name = preference.column
             raise UnknownNameError.among("column in duplicates.prefer", name, preferable)
+    if recipe.duplicates.exact == "pixels" and not recipe.images.hash_pixels:
+        raise InputError(
+            "duplicates.exact: pixels needs images.hash_pixels: true, and what is embedded "
+            "without it to be embedded again"
+        )
     if prefers_passing(recipe) and (cuts := make_filter(recipe.filter).cuts):
         raise InputError(
             f"duplicates.prefer: {PASSES_FILTER} can't be told where the filter has "

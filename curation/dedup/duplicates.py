@@ -5,7 +5,7 @@ PyTorch is loaded only where vectors take part.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -53,8 +53,8 @@ class Rule:
 
     prefer: tuple[str, ...]
     """Columns with ``asc`` or ``desc``, first one first; ties by shard, then row."""
-    exact: bool = True
-    """Samples whose image components have the same bytes."""
+    exact: bool | Literal["pixels"] = True
+    """Samples whose image components have the same bytes, or the same pixels."""
     max_perceptual_distance: int | None = None
     """Bits, 31 at most, that the perceptual hashes of two samples differ in; None leaves
     this kind out."""
@@ -98,7 +98,7 @@ def find_duplicates(
         num_shards: How many there are. Ids, here and in the result, are made of a shard's
             ordinal, from 0 to ``num_shards - 1``, and the row.
         read: Gives columns of a shard: those that ``rule.prefer`` names, ``error``,
-            ``sha256`` and ``perceptual_hash``.
+            ``sha256`` or ``pixel_sha256``, and ``perceptual_hash``.
         rule: Which kinds count, and what is preferred.
         compared: The state that has the shards' vectors; needed for ``min_similarity``.
         released: Ids of samples that stay, because they were published.
@@ -116,7 +116,8 @@ def find_duplicates(
     place_of = Places(read, preferences)
     shards, exact = range(num_shards), None
     if rule.exact:
-        copies = find_exact_duplicates(shards, read, preferences)
+        column = "pixel_sha256" if rule.exact == "pixels" else "sha256"
+        copies = find_exact_duplicates(shards, read, preferences, column=column)
         exact = (copies["removed"].to_numpy(), copies["survivor"].to_numpy())
     edges = join_edges([])
     if rule.max_perceptual_distance is not None:

@@ -1,4 +1,4 @@
-"""Samples whose image components have the same bytes.
+"""Samples whose image components have the same bytes, or the same pixels.
 
 Only hashes are compared, shard by shard, so that memory is bounded however many shards
 there are: where too many rows would be held, only a range of hashes is looked at, and the
@@ -22,16 +22,18 @@ def find_exact_duplicates(
     read: ReadColumns,
     preferences: Sequence[Preference],
     *,
+    column: str = "sha256",
     max_rows_held: int = 20_000_000,
 ) -> pa.Table:
-    """Find the samples that have the same bytes as a preferred one.
+    """Find the samples that have the same hash as a preferred one.
 
     Args:
         shards: Ordinals of the shards to compare.
-        read: Gives the columns ``sha256`` (64 hex digits; null where there is no image),
+        read: Gives the columns ``column`` (64 hex digits; null where there is no image),
             ``error`` (null unless the sample is quarantined) and those of
             ``preferences``.
         preferences: Which of several copies stays; ties by ordinal, then row.
+        column: The hash: ``sha256`` of the bytes, or ``pixel_sha256``.
         max_rows_held: Bounds the memory, at about 200 bytes a row.
 
     Returns:
@@ -42,8 +44,8 @@ def find_exact_duplicates(
         TableError: A hash has other than 64 hex digits.
     """
     found = [
-        _removed(ids, read, preferences)
-        for ids in _rows_with_copies(shards, read, max_rows_held)
+        _removed(ids, read, preferences, column)
+        for ids in _rows_with_copies(shards, read, column, max_rows_held)
     ]
     pairs = np.concatenate([*found, np.empty((2, 0), np.uint64)], axis=1)
     pairs = pairs[:, np.argsort(pairs[0])]
@@ -51,7 +53,7 @@ def find_exact_duplicates(
 
 
 def _rows_with_copies(
-    shards: Sequence[int], read: ReadColumns, max_rows_held: int
+    shards: Sequence[int], read: ReadColumns, column: str, max_rows_held: int
 ) -> Iterator[np.ndarray]:
     """Find ids of rows whose hashes begin alike, for one range of hashes at a time."""
     ranges = [(0, 1 << 64)]
@@ -60,7 +62,9 @@ def _rows_with_copies(
         held: list[np.ndarray] = []  # (2, n): starts of hashes, and ids
         num_held = 0
         for shard in shards:
-            new = _inside(_hash_starts(read(shard, ["sha256", "error"]), shard), low, high)
+            table = read(shard, [column, "error"])
+            starts = _hash_starts(table[column], table["error"], shard)
+            new = _inside(starts, low, high)
             held.append(new)
             num_held += new.shape[1]
             while num_held > max_rows_held and high - low > 1:
@@ -84,11 +88,13 @@ def _has_equal(values: np.ndarray) -> np.ndarray:
     return counts[group] > 1
 
 
-def _hash_starts(table: pa.Table, shard: int) -> np.ndarray:
+def _hash_starts(
+    hashes: pa.ChunkedArray, errors: pa.ChunkedArray, shard: int
+) -> np.ndarray:
     """Give the first 64 bits of each hash, and the id of its row: ``(2, n)`` uint64."""
-    usable = table["sha256"].is_valid().to_numpy() & table["error"].is_null().to_numpy()
+    usable = hashes.is_valid().to_numpy() & errors.is_null().to_numpy()
     rows = np.flatnonzero(usable)
-    texts = table["sha256"].take(pa.array(rows)).to_pylist()
+    texts = hashes.take(pa.array(rows)).to_pylist()
     for text in texts:
         if len(text) != NUM_HEX_DIGITS:
             raise TableError(f"shard {shard}: a sha256 has 64 hex digits; found {text!r}")
@@ -101,15 +107,18 @@ def _hash_starts(table: pa.Table, shard: int) -> np.ndarray:
 
 
 def _removed(
-    ids: np.ndarray, read: ReadColumns, preferences: Sequence[Preference]
+    ids: np.ndarray,
+    read: ReadColumns,
+    preferences: Sequence[Preference],
+    column: str,
 ) -> np.ndarray:
     """Give removed ids and their survivors, ``(2, N)``, among rows that may be copies."""
     import polars as pl
 
     if not len(ids):
         return np.empty((2, 0), np.uint64)
-    columns = ["sha256", *(preference.column for preference in preferences)]
+    columns = [column, *(preference.column for preference in preferences)]
     ordered = best_first(read_rows(ids, read, columns), preferences, ["id"])
-    first = ordered.with_columns(pl.col("id").first().over("sha256").alias("survivor"))
+    first = ordered.with_columns(pl.col("id").first().over(column).alias("survivor"))
     removed = first.filter(pl.col("id") != pl.col("survivor"))
     return np.stack([removed["id"].to_numpy(), removed["survivor"].to_numpy()])

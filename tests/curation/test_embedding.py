@@ -218,6 +218,31 @@ def test_perceptual_hashes_are_of_images_that_have_features() -> None:
     assert [None if found is None else len(found) for found in hashes] == [32, None, None]
 
 
+def test_files_of_the_same_pixels_have_the_same_hash_if_asked_for() -> None:
+    picture, other = make_picture(seed=1), make_picture(seed=2)
+    wide = Image.new("RGB", (60, 30), "white"), Image.new("RGB", (30, 60), "white")
+    files = {
+        "png": encode(picture, "PNG"),
+        "packed": encode(picture, "PNG", compress_level=1),
+        "webp": encode(picture, "WEBP", lossless=True),
+        "other": encode(other, "PNG"),
+        "wide": encode(wide[0], "PNG"),
+        "tall": encode(wide[1], "PNG"),
+        "garbage": b"garbage",
+    }
+    tar = make_shard(files, "png")
+    assert embed(tar)["pixel_sha256"].null_count == len(files)
+    hashing = IMAGES.model_copy(update={"hash_pixels": True})
+    settings = LoaderSettings(batch_size=4, max_pixels=IMAGES.max_pixels)
+    loader = NvimgcodecImageLoader(TRANSFORM, settings)
+    table = embed_samples(tar_samples(tar), loader, ColourEmbedder(), hashing)
+    found = dict(zip(files, table["pixel_sha256"].to_pylist(), strict=True))
+    assert found["png"] == found["packed"] == found["webp"]
+    assert found["garbage"] is None
+    assert len(set(found.values())) == len(files) - 2
+    assert len(set(table["sha256"].to_pylist())) == len(files)
+
+
 def test_an_error_of_the_loader_passes_through_the_thread_that_reads_ahead() -> None:
     class OnAnotherDevice(ColourEmbedder):
         device = "cuda"  # only its name: batches are read ahead

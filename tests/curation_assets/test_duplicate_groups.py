@@ -44,14 +44,14 @@ def removed(curated: Curated) -> dict[tuple[str, str], tuple[str, str]]:
     return found
 
 
-def copies(curated: Curated) -> list[list[tuple[str, str]]]:
+def copies(curated: Curated, column: str = "sha256") -> list[list[tuple[str, str]]]:
     by_hash = defaultdict(list)
     for shard in SHARDS:
         path = curated.artifacts.embeddings(shard)
-        table = read_table(curated.output, path, EMBEDDINGS, ["key", "error", "sha256"])
+        table = read_table(curated.output, path, EMBEDDINGS, ["key", "error", column])
         for row in table.to_pylist():
             if row["error"] is None:
-                by_hash[row["sha256"]].append((shard, row["key"]))
+                by_hash[row[column]].append((shard, row["key"]))
     return [group for group in by_hash.values() if len(group) > 1]
 
 
@@ -112,6 +112,19 @@ def test_of_each_group_one_stays_that_the_filter_keeps_if_there_is_any(
         (stays,) = [sample for sample in group if sample not in gone]
         assert stays == min(passing or group, key=lambda sample: sample[1])
     assert mixed
+
+
+def test_samples_that_show_the_same_are_copies_if_the_recipe_says_so(
+    curated: Curated,
+) -> None:
+    settings = "images: {hash_pixels: true}\nduplicates: {exact: pixels}\n"
+    curated.edit("machine:", f"{settings}machine:")
+    curate(curated.recipe, LineProgress(print))
+    groups = copies(curated, "pixel_sha256")
+    assert sum(map(len, groups)) >= sum(map(len, copies(curated))) > 10
+    gone = removed(curated)
+    assert len(gone) == sum(len(group) - 1 for group in groups)
+    assert all(len(set(group) - set(gone)) == 1 for group in groups)
 
 
 @pytest.mark.parametrize("retract", [False, True])

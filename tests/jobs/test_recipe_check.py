@@ -40,6 +40,7 @@ def test_a_recipe_that_fits_together_passes() -> None:
             InputError,
             r"top_fraction\(width, 0.5\), which is found when copies are gone",
         ),
+        ({"duplicates": {"exact": "pixels"}}, InputError, "images.hash_pixels: true"),
         ({"output": "/data/raw/made"}, InputError, "within the source"),
         ({"output": "/data/raw"}, InputError, "within the source"),
         ({"source": "s3://b/raw", "output": "s3://b/raw/x"}, InputError, "within"),

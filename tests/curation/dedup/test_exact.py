@@ -73,6 +73,23 @@ def test_it_finds_what_a_dictionary_finds_whatever_it_may_hold(
     assert found == by_dictionary(shards)
 
 
+def test_another_hash_can_be_compared() -> None:
+    same = hashlib.sha256(b"pixels").hexdigest()
+    rows = [
+        {"sha256": hashlib.sha256(bytes([i])).hexdigest(), "pixel_sha256": same}
+        for i in range(3)
+    ]
+    schema = SCHEMA.append(pa.field("pixel_sha256", pa.string()))
+    table = pa.Table.from_pylist(rows, schema=schema)
+
+    def read(_: int, columns: Sequence[str]) -> pa.Table:
+        return table.select(columns)
+
+    assert len(find_exact_duplicates([0], read, PREFER)) == 0
+    found = find_exact_duplicates([0], read, PREFER, column="pixel_sha256")
+    assert found.to_pydict() == {"removed": [1, 2], "survivor": [0, 0]}
+
+
 def test_shards_are_read_once_for_hashes_where_all_fits() -> None:
     rows = [{"sha256": hashlib.sha256(bytes([i])).hexdigest()} for i in range(200)]
     dataset = Dataset([rows[:100], rows[100:]])
