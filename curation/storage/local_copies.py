@@ -68,10 +68,11 @@ class LocalCopies:
                 for block in run_ahead(reads, BLOCKS_AHEAD):
                     target.write(block)
                 whole = target.tell() == file.size
-            if whole and storage.stat(file.path) == file:
+            if not whole or storage.stat(file.path) != file:
+                return False
+            with self._locked():  # else who counts what there is could count neither name
                 part.replace(copy)
-                return True
-            return False
+            return True
         finally:
             part.unlink(missing_ok=True)
 

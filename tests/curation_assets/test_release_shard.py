@@ -4,6 +4,7 @@ import dagster as dg
 
 from curation.release.manifest import list_releases
 from curation.verify import verify_release
+from curation_assets.release import RELEASE, RELEASE_STEP
 from curation_assets.release_shard import NOT_PLANNED
 from curation_assets.shard_asset import recorded_versions
 from jobs.definitions import build_definitions
@@ -20,12 +21,13 @@ def run(
     """Run one of the assets of a release, on the records of the dataset."""
     job = build_definitions(curated.recipe).resolve_implicit_global_asset_job_def()
     tags = {RANGE_START: tars[0], RANGE_END: tars[-1]} if tars else {}
+    step = RELEASE_STEP if asset == RELEASE else asset
     with open_instance(curated.recipe) as instance:
         return job.execute_in_process(
             instance=instance,
             asset_selection=[dg.AssetKey(asset)],
             tags=tags,
-            run_config={"ops": {asset: {"config": config}}} if config else None,
+            run_config={"ops": {step: {"config": config}}} if config else None,
             raise_on_error=False,
         )
 
