@@ -416,12 +416,6 @@ def kill_releases(folder: Path, times: int) -> int:
     return unfinished
 
 
-def test_a_killed_release_leaves_whole_files_and_the_next_run_goes_on(
-    tmp_path: Path,
-) -> None:
-    kill_releases(tmp_path, times=8)
-
-
 @pytest.mark.slow
 def test_fifty_killed_releases_leave_whole_files_and_the_next_run_goes_on(
     tmp_path: Path,
