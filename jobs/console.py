@@ -41,6 +41,10 @@ def shorten(text: str, most: int = 32) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+NEVER_CUT = 8
+"""Characters up to which a cell is shown whole, be the terminal as narrow as it is."""
+
+
 def result_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> Table:
@@ -48,9 +52,13 @@ def result_table(
     table = Table(title=title, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
         numbers = all(isinstance(row[position], int | float) for row in rows)
-        # the first column names the row; the others may be broken over lines
+        longest = max((len(_cell(row[position])) for row in rows), default=0)
+        # the first column names the row; the others may be broken over lines, not numbers
         table.add_column(
-            column, justify="right" if rows and numbers else "left", no_wrap=not position
+            column,
+            justify="right" if rows and numbers else "left",
+            no_wrap=not position,
+            min_width=min(longest, NEVER_CUT),
         )
     for row in rows:
         table.add_row(*(_cell(value) for value in row))

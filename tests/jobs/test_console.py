@@ -1,5 +1,6 @@
 """What the command shows."""
 
+import io
 import json
 
 import pytest
@@ -35,6 +36,16 @@ def test_a_table_shows_every_cell() -> None:
     text = console.export_text()
     console.file.close()
     assert all(part in text for part in ("Title", "name", "x", "1,234,567", "2.5"))
+
+
+@pytest.mark.parametrize("width", [60, 80, 300])
+def test_numbers_are_shown_whole_where_columns_are_many(width: int) -> None:
+    heads = ["caught by", *(f"{number / 100}" for number in range(80, 100, 2))]
+    table = result_table("t", heads, [["some edit", *(f"{n}%" for n in range(91, 101))]])
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table, soft_wrap=True)
+    shown = console.export_text()
+    assert all(f" {number}% " in shown for number in range(91, 101))
 
 
 def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
