@@ -143,7 +143,7 @@ def test_a_missing_recipe_says_where_to_get_one(tmp_path: Path) -> None:
         (
             GOOD + "duplicates:\n  exact: perhaps\n",
             "5: duplicates.exact: this should be a valid boolean, unable to interpret "
-            "input; found 'perhaps'",
+            "input, or this should be 'pixels'; found 'perhaps'",
         ),
         (
             GOOD + "encoder: resnet50\n",
