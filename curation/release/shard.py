@@ -31,7 +31,15 @@ from curation.release.json_key import MOST_BYTES, with_new_key
 from curation.release.plan import PlannedShard, shard_name
 from curation.release.sources import FilteredReader, rows_fingerprint
 from curation.reshard import END_OF_ARCHIVE
-from curation.storage.base import ByteRange, Part, Storage, near_ranges, run_ahead, slices
+from curation.storage.base import (
+    Buffer,
+    ByteRange,
+    Part,
+    Storage,
+    near_parts,
+    read_group,
+    run_ahead,
+)
 from curation.tables import EMBEDDING, FILTERED, embedding_matrix, read_about, write_table
 from curation.tar import check_unchanged, read_members
 from curation.tar_header import format_header
@@ -356,8 +364,8 @@ def _read_json(
     )
     local = bool(members) and storage.local_path(members[0].path) is not None
     gap = LOCAL_GAP if local else REMOTE_GAP
-    groups = near_ranges(ranges, block=MOST_BYTES, gap=gap)
-    calls = (partial(_read_group, storage, group) for group in groups)
+    groups = near_parts(ranges, block=MOST_BYTES, gap=gap)
+    calls = (partial(_read_group, group) for group in groups)
     # a local read takes less time than handing it to a thread
     reads = (call() for call in calls) if local else run_ahead(calls, READS_AHEAD)
     found = {}
@@ -367,8 +375,5 @@ def _read_json(
     return found
 
 
-def _read_group(
-    storage: Storage, group: list[ByteRange]
-) -> tuple[list[ByteRange], list[memoryview]]:
-    data = storage.read(group[0].path, group[0].start, group[-1].stop)
-    return group, slices(group, data)
+def _read_group(group: list[ByteRange]) -> tuple[list[ByteRange], Sequence[Buffer]]:
+    return group, read_group(group)

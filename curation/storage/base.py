@@ -49,6 +49,7 @@ class ByteRange:
 
 Buffer = bytes | memoryview
 Part = bytes | ByteRange
+P = TypeVar("P", Part, ByteRange)
 """A piece of a file that is being put together: literal bytes, or a range of another."""
 
 
@@ -165,7 +166,7 @@ def part_blocks(parts: Iterable[Part]) -> Iterator[Buffer]:
         InputError: A range reaches past the end of its file.
     """
     groups = near_parts(parts, block=COPY_BLOCK, gap=COPY_GAP)
-    reads = (partial(_read_group, group) for group in groups)
+    reads = (partial(read_group, group) for group in groups)
     for blocks in run_ahead(reads, BLOCKS_AHEAD):
         yield from blocks
 
@@ -182,36 +183,9 @@ def run_ahead(calls: Iterable[Callable[[], T]], most: int) -> Iterator[T]:
             yield under_way.popleft().result()
 
 
-def near_ranges(
-    ranges: Iterable[ByteRange], *, block: int, gap: int
-) -> Iterator[list[ByteRange]]:
-    """Join ranges of one file that are better read at once.
-
-    Args:
-        ranges: Of any files.
-        block: Most bytes from the first to the last; longer ranges are cut.
-        gap: Most bytes between two.
-    """
-    group: list[ByteRange] = []
-    for part in ranges:
-        for piece in [part] if 0 < part_size(part) <= block else _pieces(part, block):
-            if group and not _is_near(piece, group, block, gap):
-                yield group
-                group = []
-            group.append(piece)
-    if group:
-        yield group
-
-
 def _pieces(part: ByteRange, block: int) -> Iterator[ByteRange]:
     for start in range(part.start, part.stop, block):
         yield replace(part, start=start, stop=min(start + block, part.stop))
-
-
-def _is_near(part: ByteRange, group: list[ByteRange], block: int, gap: int) -> bool:
-    last = group[-1]
-    is_near = 0 <= part.start - last.stop <= gap and part.stop - group[0].start <= block
-    return is_near and part.storage is last.storage and part.path == last.path
 
 
 def slices(group: list[ByteRange], data: bytes) -> list[memoryview]:
@@ -226,15 +200,15 @@ def slices(group: list[ByteRange], data: bytes) -> list[memoryview]:
     return [view[part.start - first : part.stop - first] for part in group]
 
 
-def near_parts(parts: Iterable[Part], *, block: int, gap: int) -> Iterator[list[Part]]:
+def near_parts(parts: Iterable[P], *, block: int, gap: int) -> Iterator[list[P]]:
     """Part parts into runs, each with ranges that are read at once and bytes between.
 
     Args:
         parts: Of any files.
-        block: As for :func:`near_ranges`.
-        gap: As for :func:`near_ranges`.
+        block: Most bytes from the first range to the last; longer ranges are cut.
+        gap: Most bytes between two.
     """
-    group: list[Part] = []
+    group: list[P] = []
     last: ByteRange | None = None
     start = 0
     for part in parts:
@@ -261,7 +235,7 @@ def near_parts(parts: Iterable[Part], *, block: int, gap: int) -> Iterator[list[
         yield group
 
 
-def filled(group: list[Part], data: bytes) -> Sequence[Buffer]:
+def filled(group: Sequence[Part], data: bytes) -> Sequence[Buffer]:
     """Put what was read in the place of a run's ranges.
 
     Args:
@@ -275,7 +249,7 @@ def filled(group: list[Part], data: bytes) -> Sequence[Buffer]:
     return [part if isinstance(part, bytes) else next(found) for part in group]
 
 
-def span(group: list[Part]) -> ByteRange | None:
+def span(group: Sequence[Part]) -> ByteRange | None:
     """Give the range from the first of a run's ranges to its last; None without any."""
     first = next((part for part in group if isinstance(part, ByteRange)), None)
     if first is None:
@@ -284,10 +258,15 @@ def span(group: list[Part]) -> ByteRange | None:
     return replace(first, stop=last.stop)
 
 
-def _read_group(group: list[Part]) -> Sequence[Buffer]:
+def read_group(group: Sequence[Part]) -> Sequence[Buffer]:
+    """Read a run that :func:`near_parts` gives, by one read.
+
+    Raises:
+        InputError: A range reaches past the end of its file.
+    """
     whole = span(group)
     if whole is None:
-        return cast(list[bytes], group)
+        return cast(Sequence[bytes], group)
     return filled(group, whole.storage.read(whole.path, whole.start, whole.stop))
 
 
