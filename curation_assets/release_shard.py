@@ -14,7 +14,7 @@ from curation.errors import CurationError
 from curation.release.frozen_plan import FrozenPlan, read_plan, read_planned_shard
 from curation.release.manifest import read_manifest, release_folder
 from curation.release.plan import shard_name
-from curation.release.publish import bring_shard, wanted_shards
+from curation.release.publish import bring_shard, wanted_by
 from curation.release.shard import ReleaseShard, Target, find_shard
 from curation.release.sources import FilteredReader
 from curation.storage import Storage
@@ -90,9 +90,10 @@ class _Work:
         self._plan = plan
         self._settings = lineage.recipe.release
         self._target = Target(output, release_folder(plan.release), self._settings)
-        self._reader = FilteredReader(output, lineage.artifacts.filtered_folder)
+        reader = FilteredReader(output, lineage.artifacts.filtered_folder)
         before = plan.previous
-        self._previous = read_manifest(output, release_folder(before)) if before else None
+        previous = read_manifest(output, release_folder(before)) if before else None
+        self._wanted = wanted_by(previous, reader)
 
     def find(self, task: ShardTask) -> Metadata | None:
         """Describe a tar that is there, or that is not to be."""
@@ -110,8 +111,7 @@ class _Work:
         output, number = self._target.storage, int(task.shard)
         try:
             planned = read_planned_shard(output, self._plan, number, self._settings)
-            (wanted,) = wanted_shards([planned], self._previous, self._reader)
-            return self._described(bring_shard(self._target, wanted))
+            return self._described(bring_shard(self._target, self._wanted(planned)))
         except CurationError as error:
             return error
 

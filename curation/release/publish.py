@@ -7,7 +7,7 @@ earlier release has is linked, or copied by the storage's server, and not writte
 
 import platform
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -146,7 +146,7 @@ def publish_release(
         return None
     target = Target(output, planned.manifest.folder, recipe.release)
     reader = FilteredReader(output, filtered_folder)
-    wanted = list(wanted_shards(planned.shards, planned.previous, reader))
+    wanted = list(map(wanted_by(planned.previous, reader), planned.shards))
     manifest = bring_shards(target, planned.manifest, wanted, options)
     write_manifest(target, manifest)
     return manifest
@@ -216,13 +216,12 @@ def plan_next_release(
     return PlannedRelease(manifest, plan.shards, previous)
 
 
-def wanted_shards(
-    shards: Iterable[PlannedShard], previous: Manifest | None, reader: FilteredReader
-) -> Iterator[WantedShard]:
-    """Tell how planned tars come to be: shared with the release before, or written.
+def wanted_by(
+    previous: Manifest | None, reader: FilteredReader
+) -> Callable[[PlannedShard], WantedShard]:
+    """Give what tells how a planned tar comes to be: shared with the last release, or new.
 
     Args:
-        shards: The tars.
         previous: The release before, if there is one.
         reader: Of the filtered shards that the others are written from.
     """
@@ -232,10 +231,13 @@ def wanted_shards(
             (shard.number, shard.fingerprint): partial(share_shard, previous, shard)
             for shard in previous.shards
         }
-    for planned in shards:
+
+    def wanted(planned: PlannedShard) -> WantedShard:
         write = partial(write_shard, reader, planned)
         make = shared.get((planned.number, planned.fingerprint), write)
-        yield WantedShard(planned.number, planned.fingerprint, make)
+        return WantedShard(planned.number, planned.fingerprint, make)
+
+    return wanted
 
 
 def count_repeats(tars: Iterable[pa.Table]) -> int:

@@ -18,7 +18,7 @@ from curation.release.publish import (
     ReleaseOptions,
     bring_shard,
     plan_next_release,
-    wanted_shards,
+    wanted_by,
 )
 from curation.release.shard import Target
 from curation.release.sources import FilteredReader
@@ -56,7 +56,7 @@ def write_tars(output: MemoryStorage, recipe: Recipe, numbers: Iterable[int]) ->
     reader = FilteredReader(output, FOLDER)
     for number in numbers:
         shard = read_planned_shard(output, plan, number, recipe.release)
-        (wanted,) = wanted_shards([shard], previous, reader)
+        wanted = wanted_by(previous, reader)(shard)
         bring_shard(target, wanted)
 
 
