@@ -28,7 +28,7 @@ from jobs.asset_definitions import asset_definitions
 from jobs.failure_causes import tell_cause
 from jobs.instance import open_instance, set_shards
 from jobs.next_runs import NextRun, next_runs
-from jobs.plan import Plan, make_plan
+from jobs.plan import Plan, make_plan, output_files
 from jobs.recipe_check import check_ready, check_recipe
 from resources.progress import Progress
 
@@ -127,9 +127,7 @@ def _next(
     failed: Iterable[str],
 ) -> list[NextRun]:
     wanted = ORDER[: ORDER.index(until) + 1]
-    output = open_storage(recipe.output, recipe.s3)
-    files = {file.path for file in output.list_files()}
-    plan = make_plan(instance, Lineage(recipe), tars, files)
+    plan = make_plan(instance, Lineage(recipe), tars, output_files(recipe))
     due = {
         asset: {s: c for s, c in causes.items() if s in chosen and asset in wanted}
         for asset, causes in plan.due.items()

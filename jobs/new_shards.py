@@ -24,7 +24,7 @@ from curation_assets.run_tags import BY_ITSELF, launch_tags
 from curation_assets.shard_asset import recorded_versions
 from jobs.asset_jobs import ASSET_JOBS
 from jobs.next_runs import RANGE_END, RANGE_START, NextRun, next_runs
-from jobs.plan import make_plan
+from jobs.plan import make_plan, output_files
 
 MOST_RUNS = 20  # of one tick; the next one goes on
 SECONDS_BETWEEN_TICKS = 60
@@ -79,7 +79,7 @@ def tick(
     lineage = Lineage(recipe)
     try:
         listing = _list(instance, recipe, cursor)
-        files = {f.path for f in open_storage(recipe.output, recipe.s3).list_files()}
+        files = output_files(recipe)
     except (StorageError, InputError) as error:
         return dg.SensorResult(skip_reason=f"nothing could be listed: {error}")
     known = dict.fromkeys(instance.get_dynamic_partitions(SHARDS.name or ""))

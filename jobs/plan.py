@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
 from curation_assets.global_asset import made_of, recorded_made_of
 from curation_assets.lineage import (
@@ -98,12 +99,22 @@ def make_plan(
     )
 
 
-def filtered_shards_due(lineage: Lineage, instance: dg.DagsterInstance) -> Causes:
-    """List the source and the output, and tell which filtered shards are to be made."""
+def current_plan(instance: dg.DagsterInstance, lineage: Lineage) -> Plan:
+    """List the source and the output, and compare what should be with what is."""
     recipe = lineage.recipe
     tars = list_shards(open_storage(recipe.source, recipe.s3))
-    files = {file.path for file in open_storage(recipe.output, recipe.s3).list_files()}
-    return make_plan(instance, lineage, tars, files).due["filtered_shard"]
+    return make_plan(instance, lineage, tars, output_files(recipe))
+
+
+def filtered_shards_due(lineage: Lineage, instance: dg.DagsterInstance) -> Causes:
+    """Tell which filtered shards are to be made, and why."""
+    return current_plan(instance, lineage).due["filtered_shard"]
+
+
+def output_files(recipe: Recipe) -> set[str]:
+    """List the paths of all that is in a recipe's output."""
+    output = open_storage(recipe.output, recipe.s3)
+    return {file.path for file in output.list_files()}
 
 
 def _raw_causes(expected: Mapping[str, str], recorded: Mapping[str, str]) -> Causes:

@@ -13,7 +13,7 @@ from curation_assets.partitions import list_shards
 from jobs.console import print_json, print_result, result_table
 from jobs.instance import open_instance
 from jobs.options import JsonOption, RecipeOption
-from jobs.plan import Plan, make_plan
+from jobs.plan import Plan, current_plan
 from jobs.recipe_check import check_recipe
 
 MOST_CAUSES = 3  # of one asset that are shown
@@ -33,11 +33,8 @@ def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
 
 def find_plan(recipe: Recipe) -> Plan:
     """Compare what should be with what is on record and in the output."""
-    tars = list_shards(open_storage(recipe.source, recipe.s3))
-    output = open_storage(recipe.output, recipe.s3)
-    files = {file.path for file in output.list_files()}
     with open_instance(recipe) as instance:
-        return make_plan(instance, Lineage(recipe), tars, files)
+        return current_plan(instance, Lineage(recipe))
 
 
 def _tables(recipe: Recipe, plan: Plan, num_shards: int) -> list[Table | str]:
