@@ -68,7 +68,8 @@ def centroids_asset(lineage: Lineage) -> dg.AssetsDefinition:
 
                 forget_state(output, compared_folder(lineage))
             shards = current_inputs(context.instance, lineage, "duplicate_groups")
-            brought = bring_all(context, output, lineage, sorted(shards["embeddings"]))
+            named = sorted(shards["embeddings"])
+            brought = bring_all(context.instance, output, lineage, named)
             if brought is None:
                 return dg.MaterializeResult(metadata={"cells": 0, "bins": 0})
             return dg.MaterializeResult(
@@ -97,7 +98,7 @@ def comparing_version(lineage: Lineage) -> str:
 
 
 def bring_all(
-    context: dg.AssetExecutionContext,
+    instance: dg.DagsterInstance,
     output: Storage,
     lineage: Lineage,
     shards: Sequence[str],
@@ -117,7 +118,7 @@ def bring_all(
     embedded = _embedded(output, lineage.artifacts, shards)
     brought = bring_shards(output, compared_folder(lineage), embedded, threshold)
     if brought is not None:
-        _set_bins(context.instance, brought.state)
+        _set_bins(instance, brought.state)
     return brought
 
 

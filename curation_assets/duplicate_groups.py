@@ -184,7 +184,7 @@ def _compare(
     shards: Sequence[str],
 ) -> ComparedShards | None:
     """Compare the vectors that no run of ``cluster_bins`` did; None if there are none."""
-    brought = bring_all(context, output, lineage, shards)
+    brought = bring_all(context.instance, output, lineage, shards)
     if brought is None:
         return None
     # torch comes with it, which only those need who compare vectors
@@ -238,8 +238,9 @@ def find_groups(
 def _released(output: Storage, lineage: Lineage, shards: Sequence[str]) -> np.ndarray:
     """Give the ids of the samples in the last release, but for images replaced since."""
     found = [np.empty(0, np.uint64)]
-    last = find_last(output, lineage)
-    if lineage.recipe.duplicates.retract_released or last is None:
+    retract = lineage.recipe.duplicates.retract_released
+    last = None if retract else find_last(output, lineage)
+    if last is None:
         return found[0]
     import polars as pl
 

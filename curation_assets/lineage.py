@@ -67,14 +67,7 @@ _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
         for column, classifier in make_classifiers(recipe.classifiers).items()
     },
     "caption_embeddings": lambda recipe: _text_encoder_identity(recipe),
-    "duplicate_groups": lambda recipe: {
-        **recipe.duplicates.model_dump(mode="json"),
-        **(
-            {PASSES_FILTER: make_filter(recipe.filter).fingerprint()}
-            if prefers_passing(recipe)
-            else {}
-        ),
-    },
+    "duplicate_groups": lambda recipe: _groups_rule(recipe),
     "filter_cuts": lambda recipe: make_filter(recipe.filter).fingerprint(),
     "selection": lambda recipe: make_filter(recipe.filter).fingerprint(),
     "filtered_shard": lambda recipe: recipe.filtered.model_dump(mode="json"),
@@ -200,6 +193,13 @@ class Lineage:
 def prefers_passing(recipe: Recipe) -> bool:
     """Tell whether of a group of copies one is preferred that the filter keeps."""
     return PASSES_FILTER in _preferred(recipe)
+
+
+def _groups_rule(recipe: Recipe) -> Json:
+    rule: dict[str, Json] = recipe.duplicates.model_dump(mode="json")
+    if prefers_passing(recipe):
+        rule[PASSES_FILTER] = make_filter(recipe.filter).fingerprint()
+    return rule
 
 
 def _preferred(recipe: Recipe) -> set[str]:
