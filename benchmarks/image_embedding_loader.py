@@ -2,11 +2,15 @@
 
 Shards of 1000 JPEGs of 256 x 256 pixels with captions and embeddings (``.npy``).
 
-* Decoded, by 2 workers, in batches of 32 float images with embeddings. The floor decodes
-  the same bytes from memory by as many workers and makes nothing of the pixels;
-  ``uint8`` leaves it to the training step to make floats of them.
+* Decoded, by 2 workers, in batches of 32 float images with embeddings. One floor decodes
+  the same bytes from memory by as many workers and makes nothing of the pixels; the other
+  makes floats of them too, each image by itself. ``uint8`` leaves that to the training
+  step.
 * As stored, in this process: image, caption and embedding of every sample. The floor
   reads the tars from one end to the other.
+
+An epoch is measured. What comes before the first one, finding all samples, is measured
+beside it; webdataset has nothing of the kind.
 
     python benchmarks/image_embedding_loader.py [--shards 10] [--quick]
         [--peer-python PYTHON]
@@ -37,12 +41,15 @@ from torch.utils.data import DataLoader, Dataset
 from curation.image_decoding import decode_with_pillow
 from curation.testing.image_shards import make_tar
 from curation.training import create_image_embedding_dataloader
+from curation.training.batch_images import as_floats
+from curation.training.image_embedding_loader import ImageEmbeddingLoader
 
 DIM = 512
 WORKERS = 2
 BATCH = 32
 PER_SHARD = 1000
 ROUNDS = 5
+DECODING, FLOATS = "decoding alone", "decoding and making floats alone"
 
 
 def square_jpegs() -> Iterator[bytes]:
@@ -81,18 +88,22 @@ def make_shards(folder: Path, num_shards: int, per_shard: int) -> list[bytes]:
     return made
 
 
-def ours_decoded(
-    folder: Path, shuffle_num: int | None = None, img_preproc: Any = None
-) -> int:
-    """Read and decode an epoch."""
-    loader = create_image_embedding_dataloader(
-        str(folder / "tars"),
-        WORKERS,
-        BATCH,
-        shuffle_num=shuffle_num,
-        img_preproc=img_preproc,
+def ours(folder: Path, workers: int, **settings: Any) -> ImageEmbeddingLoader:
+    """Open our loader."""
+    return create_image_embedding_dataloader(
+        str(folder / "tars"), workers, BATCH, **settings
     )
-    return sum(len(images) for images, _ in loader)
+
+
+def epoch(loader: ImageEmbeddingLoader) -> int:
+    """Go through an epoch."""
+    return sum(len(batch[0]) for batch in loader)
+
+
+def opening(folder: Path, count: int) -> int:
+    """Find all samples."""
+    ours(folder, 0)
+    return count
 
 
 def webdatasets_decoded(folder: Path) -> int:
@@ -105,42 +116,26 @@ def webdatasets_decoded(folder: Path) -> int:
 
 
 class DecodeOnly(Dataset[int]):
-    """Images in memory, decoded and forgotten."""
+    """Images in memory, decoded, made floats of or not, and forgotten."""
 
-    def __init__(self, images: list[bytes]) -> None:
+    def __init__(self, images: list[bytes], scale: bool) -> None:
         self.images = images
+        self.floats = np.empty((1, 3, 256, 256), np.float32) if scale else None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> int:
-        return int(decode_with_pillow(self.images[index]).shape[2] == 3)
+        pixels = decode_with_pillow(self.images[index])
+        if self.floats is not None:
+            as_floats(pixels[None], self.floats)
+        return int(pixels.shape[2] == 3)
 
 
-def decoded_alone(images: list[bytes]) -> int:
+def decoded_alone(images: list[bytes], scale: bool) -> int:
     """Decode by as many workers."""
-    loader = DataLoader(DecodeOnly(images), batch_size=BATCH, num_workers=WORKERS)
+    loader = DataLoader(DecodeOnly(images, scale), batch_size=BATCH, num_workers=WORKERS)
     return sum(int(batch.sum()) for batch in loader)
-
-
-def ours_stored(folder: Path, shuffle_num: int | None) -> int:
-    """Read an epoch without decoding."""
-    loader = create_image_embedding_dataloader(
-        str(folder / "tars"), 0, BATCH, decode=None, shuffle_num=shuffle_num
-    )
-    return _count(loader)
-
-
-def ours_stored_with_captions(folder: Path) -> int:
-    """Read an epoch without decoding, captions too."""
-    loader = create_image_embedding_dataloader(
-        str(folder / "tars"), 0, BATCH, decode=None, extra_keys=["txt"]
-    )
-    return _count(loader)
-
-
-def _count(loader: Any) -> int:
-    return sum(len(batch[0]) for batch in loader)
 
 
 def webdatasets_stored(folder: Path) -> int:
@@ -179,14 +174,15 @@ def main() -> None:
 
 def show_decoded(folder: Path, images: list[bytes], rounds: int, peer: Peer | None) -> None:
     """Compare loops that decode."""
-    loops: dict[str, Callable[[], Measured]] = {
-        "ours": lambda: measure(partial(ours_decoded, folder)),
-        "ours, uint8": lambda: measure(
-            partial(ours_decoded, folder, img_preproc=np.asarray)
-        ),
-        "ours, all samples mixed": lambda: measure(partial(ours_decoded, folder, 1000)),
+    loaders = {
+        "ours": ours(folder, WORKERS),
+        "ours, uint8": ours(folder, WORKERS, img_preproc=np.asarray),
+        "ours, all samples mixed": ours(folder, WORKERS, shuffle_num=1000),
+    }
+    loops = _epochs(loaders) | {
         "webdataset": lambda: measure(partial(webdatasets_decoded, folder)),
-        "decoding alone": lambda: measure(partial(decoded_alone, images)),
+        DECODING: lambda: measure(partial(decoded_alone, images, False)),
+        FLOATS: lambda: measure(partial(decoded_alone, images, True)),
     }
     if peer:
         loops["DALLE2-pytorch"] = lambda: peer.measure(
@@ -195,8 +191,9 @@ def show_decoded(folder: Path, images: list[bytes], rounds: int, peer: Peer | No
     found = take_turns(loops, rounds)
     print_rates(f"decoded by {WORKERS} workers, batches of {BATCH}", found)
     print_ratio(found, "ours", "webdataset")
-    print_ratio(found, "ours", "decoding alone", 0.9)
-    print_ratio(found, "ours, uint8", "decoding alone", 0.9)
+    print_ratio(found, "ours", DECODING, 0.9)
+    print_ratio(found, "ours, uint8", DECODING, 0.9)
+    print_ratio(found, "ours", FLOATS)
     print_ratio(found, "ours, all samples mixed", "ours")
     if peer:
         print_ratio(found, "ours", "DALLE2-pytorch", 3)
@@ -204,10 +201,13 @@ def show_decoded(folder: Path, images: list[bytes], rounds: int, peer: Peer | No
 
 def show_stored(folder: Path, count: int, rounds: int) -> None:
     """Compare loops that only read."""
-    loops: dict[str, Callable[[], Measured]] = {
-        "ours": lambda: measure(partial(ours_stored, folder, None)),
-        "ours, with captions": lambda: measure(partial(ours_stored_with_captions, folder)),
-        "ours, all samples mixed": lambda: measure(partial(ours_stored, folder, 1000)),
+    loaders = {
+        "ours": ours(folder, 0, decode=None),
+        "ours, with captions": ours(folder, 0, decode=None, extra_keys=["txt"]),
+        "ours, all samples mixed": ours(folder, 0, decode=None, shuffle_num=1000),
+    }
+    loops = _epochs(loaders) | {
+        "opening": lambda: measure(partial(opening, folder, count)),
         "webdataset": lambda: measure(partial(webdatasets_stored, folder)),
         "reading alone": lambda: measure(partial(plain_read, folder, count)),
     }
@@ -216,6 +216,10 @@ def show_stored(folder: Path, count: int, rounds: int) -> None:
     print_ratio(found, "ours", "webdataset", 5)
     print_ratio(found, "ours, with captions", "webdataset", 5)
     print_ratio(found, "ours", "reading alone", 0.5)
+
+
+def _epochs(loaders: dict[str, ImageEmbeddingLoader]) -> dict[str, Callable[[], Measured]]:
+    return {name: partial(measure, partial(epoch, it)) for name, it in loaders.items()}
 
 
 if __name__ == "__main__":

@@ -138,7 +138,8 @@ def decode_with_pillow(data: bytes, max_pixels: int | None = None) -> np.ndarray
                 if image.mode.startswith("I;16"):
                     gray = (np.asarray(image) >> 8).astype(np.uint8)
                     return np.repeat(gray[:, :, None], 3, axis=2)
-                return np.array(image.convert("RGB"))
+                # convert copies what is RGB already
+                return np.array(image if image.mode == "RGB" else image.convert("RGB"))
         except Exception as error:  # hostile bytes make its plugins raise anything
             raise _undecodable(error) from error
 

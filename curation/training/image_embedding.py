@@ -14,18 +14,22 @@ Source: DALLE2-pytorch, ``dalle2_pytorch/dataloaders/README.md`` and ``decoder_l
 import json
 import logging
 import os
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from curation.errors import DataError, InputError, SampleError, TableError
+from curation.errors import CurationError, DataError, InputError, SampleError, TableError
 from curation.image_decoding import decode_with_pillow
 from curation.recipe import ImageSettings
 from curation.storage import S3Settings, open_storage
+from curation.training.batch_images import as_array, as_floats, stacked
 from curation.training.indexed_shards import KEY, IndexedShards, index_shards
 from curation.training.sample_bytes import SampleBytes
 from curation.training.sample_order import SampleOrder
@@ -55,18 +59,13 @@ class Loaded:
     """What became of some samples."""
 
     columns: tuple[Any, ...]
-    """Images, embeddings, extras …: lists of each, or a batch's tensors."""
+    """Images, embeddings, extras …: a list, an array or a dict of arrays for each."""
     samples: np.ndarray
     """``(b,)`` int64: numbers of the samples that are in it."""
     num_missing: int = 0
     """Samples without a vector: masked, or left out."""
     num_bad: int = 0
     """Samples left out because the handler let an error pass."""
-
-    def pin_memory(self) -> "Loaded":
-        """Move tensors to where a GPU can fetch them; called by ``DataLoader``."""
-        columns = (each_tensor(torch.Tensor.pin_memory, c) for c in self.columns)
-        return replace(self, columns=tuple(columns))
 
 
 class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
@@ -206,25 +205,13 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         for samples in self._chunks():
             images, *others = self.load(samples).columns
             if self.gives_pixels:
-                images = [scaled(torch.from_numpy(image[None]))[0] for image in images]
-            yield from zip(images, *others, strict=True)
+                images = map(_as_tensor, images)
+            yield from zip(images, *map(_one_by_one, others), strict=True)
 
     @property
     def gives_pixels(self) -> bool:
         """Whether images are pixels, not bytes nor what ``img_preproc`` made of them."""
         return self.decode is not None and self.img_preproc is None
-
-    def load_batch(self, samples: np.ndarray) -> Loaded:
-        """Read and decode samples as :meth:`load`, and put each column together.
-
-        Returns:
-            A tensor, dict or list for each column; no columns if no sample is left. Pixels
-            are uint8 ``(B, height, width, 3)``: a quarter to send from a worker process.
-        """
-        loaded = self.load(samples)
-        if not len(loaded.samples):
-            return replace(loaded, columns=())
-        return replace(loaded, columns=tuple(map(stacked, loaded.columns)))
 
     def load(self, samples: np.ndarray) -> Loaded:
         """Read and decode samples.
@@ -233,34 +220,62 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
             samples: ``(n,)`` numbers: places in :attr:`samples`.
 
         Returns:
-            A list for each column; images that :attr:`gives_pixels` are uint8
-            ``(height, width, 3)``.
+            Images and extras are lists, all else is arrays. Images that
+            :attr:`gives_pixels` are uint8 ``(height, width, 3)``.
 
         Raises:
             TableError: A sample has no embedding, and ``missing`` is ``raise``.
             SampleError: One can't be decoded, and no handler lets that pass.
         """
-        samples = self.samples[samples]
-        found, vectors, present = self._read_vectors(samples)
-        rows, images = self._read_images(found)
-        columns = [images, self._embeddings(vectors, rows)]
-        columns += [self._extras(name, found[rows]) for name in self.extra_keys]
-        kept = np.ones(len(rows), bool)
-        for column in columns[2:]:
-            kept &= np.array([value is not None for value in column], bool)
+        return self._load(samples, list)
+
+    def load_batch(self, samples: np.ndarray, room: np.ndarray | None = None) -> Loaded:
+        """Read and decode samples as :meth:`load`, and put their images together.
+
+        Args:
+            samples: As there.
+            room: ``(n,)`` uint8: memory to put them in, if they fit; else it is new.
+
+        Returns:
+            No columns if no sample is left. Images that are arrays or tensors are one
+            ``(B, …)`` array; if they are pixels, uint8 ``(B, height, width, 3)``.
+
+        Raises:
+            InputError: Images differ in shape or dtype.
+            TableError: As :meth:`load`.
+            SampleError: As :meth:`load`.
+        """
+        gather = partial(stacked, most=len(samples), room=room)
+        loaded = self._load(samples, gather)
+        return loaded if len(loaded.samples) else replace(loaded, columns=())
+
+    def image_bytes(self) -> int:
+        """Decode the first image to see how much memory one takes; 0 if it is no array."""
+        if self.decode is None:
+            return 0
+        try:
+            with _unchanged_random_state():  # img_preproc may draw from it
+                image = next(self._images(self.samples[:1], []), None)
+        except CurationError:
+            return 0  # it is told of where its turn comes
+        array = as_array(image)
+        return 0 if array is None else array.nbytes
+
+    def _load(self, samples: np.ndarray, gather: Callable[[Iterator[Any]], Any]) -> Loaded:
+        """Load samples; ``gather`` is given the images one by one."""
+        wanted = self.samples[samples]
+        found, vectors, present = self._read_vectors(wanted)
+        num_missing = int(np.count_nonzero(~present)) + len(wanted) - len(found)
+        columns: list[Any] = [vectors.get("", vectors)]
+        columns += [self._extras(name, found) for name in self.extra_keys]
         if self.missing == "mask":
-            columns.append(present[rows].tolist())
-        if not kept.all():
-            columns = [
-                [value for value, keep in zip(column, kept, strict=True) if keep]
-                for column in columns
-            ]
-        return Loaded(
-            tuple(columns),
-            found[rows][kept],
-            num_missing=int(np.count_nonzero(~present)) + len(samples) - len(found),
-            num_bad=len(found) - int(np.count_nonzero(kept)),
-        )
+            columns.append(present)
+        rows: list[int] = []
+        images = gather(self._images(found, rows, _without_none(columns, len(found))))
+        if len(rows) < len(found):
+            columns = [rows_of(column, rows) for column in columns]
+        num_bad = len(found) - len(rows)
+        return Loaded((images, *columns), found[rows], num_missing, num_bad)
 
     def _read_vectors(
         self, samples: np.ndarray
@@ -280,23 +295,30 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         vectors = {name: rows[present] for name, rows in vectors.items()}
         return samples[present], vectors, present[present]
 
-    def _read_images(self, samples: np.ndarray) -> tuple[np.ndarray, list[Any]]:
-        """Give the rows of samples that have an image, and those images."""
+    def _images(
+        self, samples: np.ndarray, rows: list[int], tried: Iterable[int] | None = None
+    ) -> Iterator[Any]:
+        """Give the images of samples that have one, and add the rows of those to ``rows``.
+
+        Args:
+            samples: ``(n,)`` numbers of samples.
+            rows: Is added to as images are given.
+            tried: Rows to decode; by default all.
+        """
         places = self.indexed.places[_IMAGE]
-        has_image = places.starts[samples] >= 0
-        stored = iter(self.reader.read(samples[has_image], places))
-        rows, images = [], []
-        for row, sample in enumerate(samples.tolist()):
+        there = (places.starts[samples] >= 0).tolist()
+        stored = self.reader.read(samples[there], places)
+        found = dict(zip(np.flatnonzero(there).tolist(), stored, strict=True))
+        for row in range(len(samples)) if tried is None else tried:
             try:
-                if not has_image[row]:
-                    raise self.bad_sample(sample, "it has no image")
-                image = self._decoded(sample, next(stored))
+                if row not in found:
+                    raise self.bad_sample(int(samples[row]), "it has no image")
+                image = self._decoded(int(samples[row]), found[row])
             except SampleError as error:
                 self.let_pass(error)
                 continue
             rows.append(row)
-            images.append(image)
-        return np.array(rows, np.int64), images
+            yield image
 
     def _decoded(self, sample: int, data: bytes) -> Any:
         if self.decode is None:
@@ -310,15 +332,6 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         from PIL import Image
 
         return self.img_preproc(Image.fromarray(pixels))
-
-    def _embeddings(self, vectors: Mapping[str, np.ndarray], rows: np.ndarray) -> list[Any]:
-        tensors = {name: torch.from_numpy(found[rows]) for name, found in vectors.items()}
-        if "" in tensors:
-            return list(tensors[""])
-        return [
-            dict(zip(tensors, values, strict=True))
-            for values in zip(*tensors.values(), strict=True)
-        ]
 
     def _extras(self, name: str, samples: np.ndarray) -> list[Any]:
         if name == KEY:
@@ -420,47 +433,52 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         return order.batches(self.epoch)
 
 
-def scaled(images: torch.Tensor) -> torch.Tensor:
-    """Turn uint8 ``(B, height, width, 3)`` into float32 ``(B, 3, height, width)``, to 1."""
-    batch, height, width, colours = images.shape
-    # on a machine with a GPU, into memory that a GPU can fetch from
-    out = torch.empty((batch, colours, height, width), pin_memory=torch.cuda.is_available())
-    # by NumPy: torch takes up to eight times as long over it
-    np.divide(images.numpy().transpose(0, 3, 1, 2), np.float32(255), out=out.numpy())
+def _as_tensor(pixels: np.ndarray) -> torch.Tensor:
+    out = torch.empty((3, *pixels.shape[:2]))
+    as_floats(pixels[None], out[None].numpy())
     return out
 
 
-def stacked(column: list[Any]) -> Any:
-    """Stack arrays, tensors or dicts of tensors; leave a list of anything else."""
-    first = column[0]
-    if isinstance(first, bool):
-        return torch.tensor(column)
-    if isinstance(first, dict) and all(isinstance(v, torch.Tensor) for v in first.values()):
-        return {name: stacked([value[name] for value in column]) for name in first}
-    if not isinstance(first, np.ndarray | torch.Tensor):
-        return column
-    arrays = [np.asarray(value) for value in column]
-    for array in arrays:
-        if array.shape != arrays[0].shape:
-            raise _unlike(arrays[0].shape, array.shape)
-    # by NumPy: where other programs want the cores, torch's threads wait for each other
-    return torch.from_numpy(np.stack(arrays))
+def rows_of(column: Any, rows: list[int]) -> Any:
+    """Give some rows of a list, an array or a tensor, or a dict of those."""
+    if isinstance(column, list):
+        return [column[row] for row in rows]
+    return each_of(lambda array: array[rows], column)
 
 
-def each_tensor(change: Callable[[torch.Tensor], torch.Tensor], column: Any) -> Any:
-    """Change a tensor, or those of a dict; anything else stays as it is."""
-    if isinstance(column, torch.Tensor):
-        return change(column)
+def each_of(change: Callable[[Any], Any], column: Any) -> Any:
+    """Change an array or a tensor, or those of a dict; a list stays as it is."""
     if isinstance(column, dict):
-        return {name: each_tensor(change, value) for name, value in column.items()}
-    return column
+        return {name: change(value) for name, value in column.items()}
+    return column if isinstance(column, list) else change(column)
 
 
-def _unlike(first: Sequence[int], other: Sequence[int]) -> InputError:
-    return InputError(
-        f"images of one batch differ in shape: {tuple(first)} and {tuple(other)}; give an "
-        "img_preproc that makes them alike"
-    )
+def _without_none(columns: Sequence[Any], num_rows: int) -> list[int]:
+    """Number the rows whose extras could all be read."""
+    lists = [column for column in columns if isinstance(column, list)]
+    return [r for r in range(num_rows) if all(column[r] is not None for column in lists)]
+
+
+def _one_by_one(column: Any) -> Iterable[Any]:
+    """Give each row of a list, an array or a dict of arrays; of arrays, as tensors."""
+    if isinstance(column, dict):
+        rows = zip(*map(_one_by_one, column.values()), strict=True)
+        return [dict(zip(column, row, strict=True)) for row in rows]
+    if isinstance(column, list):
+        return column
+    is_mask = column.dtype == bool
+    return column.tolist() if is_mask else list(torch.from_numpy(column))
+
+
+@contextmanager
+def _unchanged_random_state() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def _text(data: bytes) -> str:

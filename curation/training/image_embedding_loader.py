@@ -8,20 +8,28 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from curation.errors import CurationError, InputError
 from curation.storage import S3Settings
+from curation.training.batch_images import (
+    BatchSlots,
+    RecycledArrays,
+    SlotImages,
+    as_floats,
+)
 from curation.training.image_embedding import (
     Handler,
     ImageEmbeddingDataset,
     Loaded,
     Missing,
-    each_tensor,
-    scaled,
+    each_of,
+    rows_of,
 )
 from curation.training.sample_order import SampleOrder
 
@@ -171,6 +179,8 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
         self.num_bad = 0
         """Samples of the current or last iteration that the handler left out."""
         self._on_device = on_device
+        self._recycled = RecycledArrays()
+        self._pins = torch.cuda.is_available()  # into memory that a GPU can fetch from
         self._position: int | None = None
         self._resume_at = 0
 
@@ -195,17 +205,14 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
     def __iter__(self) -> Iterator[tuple[Any, ...]]:  # type: ignore[override]
         self._position, self._resume_at = self._resume_at, 0
         self.num_missing = self.num_bad = 0
-        for result in self._results(self._position):
-            if isinstance(result, CurationError):
-                raise result
-            loaded = result
+        for loaded in self._loaded(self._position):
             if self._on_device and loaded.columns:
                 loaded = self._on_device(loaded, self.dataset)
             self._position += 1
             self.num_missing += loaded.num_missing
             self.num_bad += loaded.num_bad
             if loaded.columns:
-                yield self._finished(loaded.columns)
+                yield loaded.columns
         self._position = None
         self.epoch += 1
         if self.num_missing or self.num_bad:
@@ -215,10 +222,6 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
                 self.num_missing,
                 self.num_bad,
             )
-
-    def _finished(self, columns: tuple[Any, ...]) -> tuple[Any, ...]:
-        images, *others = columns
-        return (scaled(images), *others) if self.dataset.gives_pixels else columns
 
     def state_dict(self) -> dict[str, Any]:
         """Give what :meth:`load_state_dict` needs to go on after the last batch given.
@@ -259,16 +262,65 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
             "num_samples": self.order.num_samples,
         }
 
-    def _results(self, first: int) -> Iterable[Loaded | CurationError]:
-        return DataLoader(
-            _Batches(self.dataset),
-            sampler=self.order.batches(self.epoch, first),
+    def _loaded(self, first: int) -> Iterator[Loaded]:
+        """Give what becomes of each batch, from ``first`` on."""
+        slots = self._slots()
+        asked = ((s, slots and slots.take()) for s in self.order.batches(self.epoch, first))
+        for slot, result in DataLoader(
+            _Batches(self.dataset, slots),
+            sampler=asked,
             batch_size=None,
             num_workers=self.num_workers,
             prefetch_factor=BATCHES_AHEAD if self.num_workers else None,
             collate_fn=_unchanged,
-            pin_memory=torch.cuda.is_available(),
-        )
+        ):
+            if isinstance(result, CurationError):
+                raise result
+            yield self._finished(result, slots)
+            if slots is not None and slot is not None:
+                slots.give_back(slot)
+
+    def _finished(self, loaded: Loaded, slots: BatchSlots | None) -> Loaded:
+        """Make tensors of arrays; take images out of their slot; make pixels floats."""
+        if not loaded.columns:
+            return loaded
+        images, *others = loaded.columns
+        if slots is not None and isinstance(images, SlotImages):
+            images = slots.images(images)
+        if isinstance(images, np.ndarray):
+            images = self._copied(images)
+        tensors = (each_of(self._as_tensor, column) for column in others)
+        return replace(loaded, columns=(images, *tensors))
+
+    def _copied(self, images: np.ndarray) -> torch.Tensor:
+        if self.dataset.gives_pixels:
+            batch, height, width, colours = images.shape
+            out = self._tensor((batch, colours, height, width), np.dtype(np.float32))
+            as_floats(images, out.numpy())
+        else:
+            out = self._tensor(images.shape, images.dtype)
+            np.copyto(out.numpy(), images)
+        return out
+
+    def _tensor(self, shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:
+        if self._pins:
+            return torch.from_numpy(np.empty(0, dtype)).new_empty(shape, pin_memory=True)
+        return self._recycled.take(shape, dtype)
+
+    def _as_tensor(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory() if self._pins else tensor
+
+    @cached_property
+    def _image_bytes(self) -> int:
+        return self.dataset.image_bytes()
+
+    def _slots(self) -> BatchSlots | None:
+        """Make room for the images of batches, if they are arrays."""
+        slot_bytes = self.order.batch_size * self._image_bytes
+        # those asked for ahead, and the one that is looked at
+        num_slots = self.num_workers * BATCHES_AHEAD + 1
+        return BatchSlots(num_slots, slot_bytes) if slot_bytes else None
 
 
 class OnDevice:
@@ -299,10 +351,10 @@ class OnDevice:
             pixels.append(batch.pixels[rows])
         decoded = torch.cat(pixels).permute(0, 3, 1, 2).float().div_(255)
         if len(kept) < len(stored):
-            others = [_rows(column, kept) for column in others]
+            others = [rows_of(column, kept) for column in others]
         columns = (
             decoded,
-            *(each_tensor(lambda t: t.to(self.device), column) for column in others),
+            *(each_of(lambda t: t.to(self.device), column) for column in others),
         )
         return replace(
             loaded,
@@ -323,23 +375,30 @@ class OnDevice:
         return self._loader
 
 
-class _Batches(Dataset[Loaded | CurationError]):
+Asked = tuple[np.ndarray, int | None]
+"""Samples of a batch, and the slot for their images if there is one."""
+
+
+class _Batches(Dataset[tuple[int | None, Loaded | CurationError]]):
     """What the workers of a loader are asked for: samples' numbers to a whole batch."""
 
-    def __init__(self, dataset: ImageEmbeddingDataset) -> None:
+    def __init__(self, dataset: ImageEmbeddingDataset, slots: BatchSlots | None) -> None:
         self.dataset = dataset
+        self.slots = slots
 
-    def __getitem__(self, samples: Any) -> Loaded | CurationError:
+    def __getitem__(self, asked: Asked) -> tuple[int | None, Loaded | CurationError]:
+        samples, slot = asked
+        room = None if self.slots is None or slot is None else self.slots.room(slot)
         try:
-            return self.dataset.load_batch(samples)
+            loaded = self.dataset.load_batch(samples, room)
         except CurationError as error:
-            return error  # raised by a worker, it would come as another class
-
-
-def _rows(column: Any, kept: list[int]) -> Any:
-    if isinstance(column, list):
-        return [column[row] for row in kept]
-    return each_tensor(lambda tensor: tensor[kept], column)
+            return slot, error  # raised by a worker, it would come as another class
+        if slot is None or room is None or not loaded.columns:
+            return slot, loaded
+        images, *others = loaded.columns
+        if isinstance(images, np.ndarray) and np.may_share_memory(images, room):
+            images = SlotImages(slot, images.shape, images.dtype)
+        return slot, replace(loaded, columns=(images, *others))
 
 
 def _unchanged(batch: Any) -> Any:

@@ -4,6 +4,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -12,6 +13,8 @@ from curation.errors import StaleError, StorageError
 from curation.training.indexed_shards import IndexedShards, Places
 from curation.training.shard_urls import ShardFile
 
+MOST_GAP_BYTES = 1 << 16  # between components that are read at once
+RUN_BYTES = 1 << 22  # of a local tar, read at once
 OPEN_TARS = 256  # local files held open; systems allow 1024 and more
 BLOCK_BYTES = 1 << 20  # of a tar elsewhere, held as one
 RUN_BLOCKS = 8  # fetched by one request
@@ -30,6 +33,7 @@ class SampleBytes:
         self.indexed = indexed
         self._most_blocks = FEWEST_BLOCKS
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
+        self._near: dict[tuple[int, int], tuple[bytes, int]] = {}
         self._held: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
     def hold(self, num_samples: int) -> None:
@@ -49,17 +53,55 @@ class SampleBytes:
         shards = self.indexed.shards_of(samples).tolist()
         starts, sizes = places.starts[samples].tolist(), places.sizes[samples].tolist()
         wanted = list(zip(shards, starts, sizes, strict=True))
-        if not self.indexed.is_local:
+        if self.indexed.is_local:
+            found = self._read_local(samples, wanted)
+        else:
             self._fetch(_blocks(wanted))
-        found = [self._component(*place) for place in wanted]
+            found = [self._from_blocks(*place) for place in wanted]
         for data, (shard, start, size) in zip(found, wanted, strict=True):
             if len(data) != size:
                 raise _too_short(self.indexed.shards[shard], start, size, len(data))
         return found
 
-    def _component(self, shard: int, start: int, size: int) -> bytes:
-        if self.indexed.is_local:
-            return self._pread(shard, start, size)
+    def _read_local(
+        self, samples: np.ndarray, wanted: Sequence[tuple[int, int, int]]
+    ) -> list[bytes]:
+        near = self._near
+        if not all((shard, start) in near for shard, start, _ in wanted):
+            near = self._near = self._read_near(samples)
+        found = []
+        for shard, start, size in wanted:
+            data, first = near[shard, start]
+            found.append(data[start - first : start - first + size])
+        return found
+
+    def _read_near(self, samples: np.ndarray) -> dict[tuple[int, int], tuple[bytes, int]]:
+        """Read all components of samples, those that lie near each other at once.
+
+        Returns:
+            Shard and first byte of each component, to bytes of its tar and where in it
+            they begin.
+        """
+        places = self.indexed.places.values()
+        starts = np.stack([place.starts[samples] for place in places], axis=1)
+        sizes = np.stack([place.sizes[samples] for place in places], axis=1)
+        order = np.argsort(starts, axis=1)
+        starts = np.take_along_axis(starts, order, axis=1)
+        stops = starts + np.take_along_axis(sizes, order, axis=1)
+        there = starts >= 0
+        shards = np.repeat(self.indexed.shards_of(samples), there.sum(axis=1))
+        starts, stops = starts[there], stops[there]
+        apart = (np.diff(shards) != 0) | (np.diff(starts) < 0)
+        apart |= starts[1:] - stops[:-1] > MOST_GAP_BYTES
+        apart |= np.diff(starts // RUN_BYTES) != 0
+        near = {}
+        for begin, end in pairwise([0, *(np.flatnonzero(apart) + 1).tolist(), len(starts)]):
+            shard, first = int(shards[begin]), int(starts[begin])
+            data = self._pread(shard, first, int(stops[begin:end].max()) - first)
+            near.update({(shard, s): (data, first) for s in starts[begin:end].tolist()})
+        return near
+
+    def _from_blocks(self, shard: int, start: int, size: int) -> bytes:
         stop = start + size
         return b"".join(
             self._held[shard, block][
@@ -108,7 +150,11 @@ class SampleBytes:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": OrderedDict(), "_held": OrderedDict()}
+        return self.__dict__ | {
+            "_files": OrderedDict(),
+            "_held": OrderedDict(),
+            "_near": {},
+        }
 
     def __del__(self) -> None:
         for file in self.__dict__.get("_files", {}).values():

@@ -236,6 +236,12 @@ class TarVectors(SampleVectors):
         found = np.zeros((len(samples), self.dim), np.float32)
         here = np.flatnonzero(self.places.starts[samples] >= 0)
         files = self.reader.read(samples[here], self.places)
+        if all(len(d) == self._size and d.startswith(self._head) for d in files):
+            stored = np.frombuffer(b"".join(files), np.uint8).reshape(
+                len(files), self._size
+            )
+            found[here] = stored[:, len(self._head) :].view(self._dtype)
+            return found
         for place, data in zip(here.tolist(), files, strict=True):
             found[place] = self._vector(data, int(samples[place]))
         return found
@@ -248,8 +254,6 @@ class TarVectors(SampleVectors):
         return "its .npy in the tar is missing or all zeros"
 
     def _vector(self, data: bytes, sample: int) -> np.ndarray:
-        if len(data) == self._size and data.startswith(self._head):
-            return np.frombuffer(data, self._dtype, offset=len(self._head))
         vector = parse_npy(data, self.indexed.name(sample)).reshape(-1)
         if len(vector) != self.dim:
             raise TableError(

@@ -447,6 +447,11 @@ def test_images_of_several_shapes_need_preprocessing(tmp_path: Path) -> None:
     assert [image.shape for image, _ in dataset] == [(3, 8, 8), (3, 9, 8)]
     with pytest.raises(InputError, match="img_preproc"):
         dataset.load_batch(np.arange(2))
+    mixed = ImageEmbeddingDataset(
+        f"{tmp_path}/0.tar", img_preproc=lambda i: np.zeros(2) if i.height == 8 else "no"
+    )
+    with pytest.raises(InputError, match=r"\(2,\) of float64, and str"):
+        mixed.load_batch(np.arange(2))
 
 
 LIGHT = """

@@ -4,6 +4,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from curation.errors import InputError, SampleError, ShardError, StaleError
@@ -204,6 +206,56 @@ def test_resampled_shards_have_no_end_and_need_no_other_setting(data: Path) -> N
     resumed = make(data, resample_shards=True)
     resumed.load_state_dict(loader.state_dict() | {"batch": 12})
     assert numbers(itertools.islice(resumed, 18)) == batches[12:]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_that_are_held_on_to_stay_as_they_were(
+    data: Path, num_workers: int
+) -> None:
+    held = list(make(data, num_workers))
+    copies = [images.clone() for images, _ in make(data)]
+    assert all(torch.equal(a, b) for (a, _), b in zip(held, copies, strict=True))
+    by_itself = list(make(data, num_workers, img_preproc=np.asarray))
+    for (pixels, _), floats in zip(by_itself, copies, strict=True):
+        assert pixels.dtype == torch.uint8
+        assert torch.equal(pixels.permute(0, 3, 1, 2) / 255, floats)
+
+
+def as_bfloat16(image: Image.Image) -> torch.Tensor:
+    return torch.tensor(image.size, dtype=torch.bfloat16)
+
+
+def size_and_dice(image: Image.Image) -> tuple[int, float]:
+    return image.width, random.random()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_images_may_be_preprocessed_to_anything(data: Path, num_workers: int) -> None:
+    tensors, _ = next(iter(make(data, num_workers, img_preproc=as_bfloat16)))
+    assert torch.equal(tensors, torch.tensor([[24, 16]] * 7, dtype=torch.bfloat16))
+    anything, _ = next(iter(make(data, num_workers, img_preproc=size_and_dice)))
+    assert [width for width, _ in anything] == [24] * 7
+
+
+def test_looking_how_large_an_image_is_draws_no_random_numbers(data: Path) -> None:
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    next(iter(make(data, 1, img_preproc=size_and_dice)))
+    assert random.random() == expected
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_first_image_that_is_bad_does_not_matter(
+    tmp_path: Path, num_workers: int
+) -> None:
+    save_tars(tmp_path / "tars", broken={0: {"jpg": b"?"}})
+    save_folder(tmp_path / "emb")
+    loader = make(tmp_path, num_workers, shuffle_shards=False, handler=lambda _: True)
+    assert flat(numbers(loader)) == EVERY[1:]
+    first = next(iter(loader))[0]
+    assert first.shape == (6, 3, 16, 24)
+    assert first.max() <= 1
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

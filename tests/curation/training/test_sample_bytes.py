@@ -1,5 +1,6 @@
 """Bytes of samples in any order, against tarfile, from here and from elsewhere."""
 
+import os
 import pickle
 import random
 import tarfile
@@ -52,6 +53,8 @@ def test_any_samples_in_any_order_have_their_bytes(
     monkeypatch.setattr(sample_bytes, "BLOCK_BYTES", 40_000)
     monkeypatch.setattr(sample_bytes, "FEWEST_BLOCKS", 3)
     monkeypatch.setattr(sample_bytes, "OPEN_TARS", 2)
+    monkeypatch.setattr(sample_bytes, "RUN_BYTES", 200_000)
+    monkeypatch.setattr(sample_bytes, "MOST_GAP_BYTES", 2000)
     indexed = index(serve_http(folder) if elsewhere else str(folder))
     contents = expected(folder)
     reader = pickle.loads(pickle.dumps(SampleBytes(indexed)))
@@ -60,6 +63,28 @@ def test_any_samples_in_any_order_have_their_bytes(
         samples = chance.permutation(120)[:count]
         found = reader.read(samples, indexed.places["bin"])
         assert found == [contents[sample] for sample in samples]
+
+
+def test_neighbours_are_read_at_once_with_all_their_components(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [(f"{n:02d}.{kind}", b"%d" % n) for n in range(20) for kind in ("a", "b")]
+    (tmp_path / "0.tar").write_bytes(make_tar(members))
+    indexed = index_shards(open_shards(f"{tmp_path}/0.tar"), {"a": ["a"], "b": ["b"]})
+    reads: list[int] = []
+    pread = os.pread
+
+    def counted(file: int, size: int, start: int) -> bytes:
+        reads.append(size)
+        return pread(file, size, start)
+
+    reader = SampleBytes(indexed)
+    monkeypatch.setattr(os, "pread", counted)
+    for samples in (np.arange(3, 11), np.array([12, 4])):
+        for name in ("a", "b"):
+            found = reader.read(samples, indexed.places[name])
+            assert found == [b"%d" % number for number in samples]
+    assert len(reads) == 3  # of eight neighbours one, of two others two
 
 
 def test_mixed_samples_elsewhere_are_fetched_once(
