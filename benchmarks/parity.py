@@ -24,9 +24,14 @@ from photographs import read_photographs
 from PIL import Image
 
 from curation.embedders.timm import TimmEmbedder
-from curation.image_loaders import IMAGE_LOADERS, EncodedImage, LoaderSettings
-from curation.image_loaders.dali import DaliImageLoader, DaliSettings
+from curation.image_loaders import (
+    IMAGE_LOADERS,
+    EncodedImage,
+    LoaderSettings,
+    make_image_loader,
+)
 from curation.image_transform import ImageTransform
+from curation.recipe import DaliSettings
 
 BATCH = 32
 Loaded = tuple[np.ndarray, float]
@@ -60,12 +65,8 @@ def our_pixels(
     name: str, photographs: Sequence[bytes], transform: ImageTransform
 ) -> Loaded:
     """Load with one of this package's loaders: decoded, resized, and thumbnails."""
-    settings = LoaderSettings(batch_size=BATCH)
-    loader = (
-        DaliImageLoader(transform, settings, DaliSettings(num_threads=1))
-        if name == "dali"
-        else IMAGE_LOADERS[name](transform, settings)
-    )
+    settings = LoaderSettings(batch_size=BATCH, dali=DaliSettings(num_threads=1))
+    loader = make_image_loader(name, transform, settings)
 
     def load() -> np.ndarray:
         images = (EncodedImage(i, data) for i, data in enumerate(photographs))

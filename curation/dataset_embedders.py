@@ -6,7 +6,6 @@ embeds is what the assets use: ``embedders/`` and ``image_loaders/``.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +18,7 @@ from curation.embedding import embed_samples
 from curation.errors import InputError, TableError
 from curation.fingerprint import Json
 from curation.image_loaders import ImageLoader, LoaderSettings, make_image_loader
-from curation.recipe import ImageSettings
+from curation.recipe import DaliSettings, ImageSettings
 from curation.samples import read_samples
 from curation.tables import EMBEDDING, embedding_matrix
 
@@ -202,13 +201,10 @@ class TimmImageEmbedder(DatasetEmbedder):
             self.embedder.device,
             self.images.max_pixels,
             self.images.rotate_by_exif,
+            DaliSettings(num_threads=self.num_threads),
         )
-        if settings.device == "cpu":
-            return make_image_loader("nvimgcodec", self.embedder.transform, settings)
-        from curation.image_loaders.dali import DaliImageLoader, DaliSettings
-
-        threads = replace(DaliSettings(), num_threads=self.num_threads)
-        return DaliImageLoader(self.embedder.transform, settings, threads)
+        name = "nvimgcodec" if settings.device == "cpu" else "dali"
+        return make_image_loader(name, self.embedder.transform, settings)
 
 
 class _AsComputed(TimmEmbedder):

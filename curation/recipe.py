@@ -180,6 +180,23 @@ class CheckSettings(Settings):
     compared with all after them: if less for certain (95%), no duplicates are recorded."""
 
 
+class DaliSettings(Settings):
+    """How DALI works on this machine. Nothing here changes which pixels come out."""
+
+    num_threads: Positive | None = None
+    """CPU threads of its pipeline; by default all cores, shared among the workers."""
+    hardware_decoder_load: float = Field(default=0.65, ge=0, le=1)
+    """Share of JPEGs for the hardware decoder, on GPUs that have one. DALI's default."""
+    pixels_at_once: Positive = 128 << 20
+    """Decoded pixels that one run of the pipeline may hold, 3 bytes each and as much
+    again while resizing; a batch of large images takes several runs. One image may have
+    more."""
+    device_memory_padding: int = Field(default=16 << 20, ge=0)
+    """Bytes of GPU memory that each decoder thread begins with. DALI's default."""
+    host_memory_padding: int = Field(default=8 << 20, ge=0)
+    """Bytes of pinned memory that each decoder thread begins with. DALI's default."""
+
+
 class MachineSettings(Settings):
     """How this machine works. Nothing here changes what is made."""
 
@@ -195,6 +212,7 @@ class MachineSettings(Settings):
     """Use GPUs that other runs use too."""
     image_loader: Literal["auto", "dali", "nvimgcodec", "pillow"] = "auto"
     """What decodes: ``auto`` is DALI on a GPU and its decoder, nvImageCodec, on a CPU."""
+    dali: DaliSettings = DaliSettings()
     batch_size: int | None = Field(default=None, gt=0)
     """Images per forward pass; by default what measured best on the device."""
     compile: bool = False

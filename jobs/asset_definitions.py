@@ -114,6 +114,7 @@ def recipe_resources(recipe: Recipe) -> Mapping[str, Any]:
             batch_size=machine.batch_size,
             max_pixels=recipe.images.max_pixels,
             rotate_by_exif=recipe.images.rotate_by_exif,
+            dali=machine.dali.model_dump(exclude_none=True),
         ),
         "embedding_workers": EmbeddingWorkersResource(
             engine=machine.engine,

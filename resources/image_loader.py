@@ -1,10 +1,12 @@
 """What decodes and resizes images, as a Dagster resource."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
 from curation.image_loaders import LoaderSettings
+from curation.recipe import DaliSettings
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class ImageLoaderResource(dg.ConfigurableResource[ImageLoaderChoice]):
     batch_size: int | None
     max_pixels: int
     rotate_by_exif: bool
+    dali: dict[str, Any]
 
     def create_resource(self, context: dg.InitResourceContext) -> ImageLoaderChoice:
         """Say which loader to make; the workers make it, one per device."""
@@ -30,5 +33,6 @@ class ImageLoaderResource(dg.ConfigurableResource[ImageLoaderChoice]):
             batch_size=self.batch_size,
             max_pixels=self.max_pixels,
             rotate_by_exif=self.rotate_by_exif,
+            dali=DaliSettings.model_validate(self.dali),
         )
         return ImageLoaderChoice(self.loader, settings)

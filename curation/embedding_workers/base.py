@@ -29,11 +29,19 @@ class EmbeddingTools:
     settings: LoaderSettings = field(default_factory=LoaderSettings)
     """Of the loader; the device is replaced by the worker's."""
 
-    def make(self, device: str) -> tuple[ImageLoader, Embedder]:
-        """Make the loader and the embedder for one device; neither loads anything yet."""
+    def make(self, device: str, threads: int | None = None) -> tuple[ImageLoader, Embedder]:
+        """Make the loader and the embedder for one device; neither loads anything yet.
+
+        Args:
+            device: Where pixels and vectors are to be.
+            threads: For DALI, unless the settings say how many; by default all cores.
+        """
         name = self.loader or ("nvimgcodec" if device == "cpu" else "dali")
         embedder = self.embedder.on(device)
-        settings = replace(self.settings, device=device)
+        dali = self.settings.dali
+        if dali.num_threads is None:
+            dali = dali.model_copy(update={"num_threads": threads})
+        settings = replace(self.settings, device=device, dali=dali)
         return make_image_loader(name, embedder.transform, settings), embedder
 
 

@@ -219,7 +219,7 @@ def _serve(
         while True:
             task, started = pipe.recv(), perf_counter()
             try:
-                made = made or tools.make(device)
+                made = made or tools.make(device, threads)
             except Exception as error:
                 pipe.send((None, sendable_error(error), perf_counter() - started))
                 continue

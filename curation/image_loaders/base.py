@@ -9,7 +9,7 @@ its vector is the same to the last bit.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
@@ -20,6 +20,7 @@ from curation.errors import DataError, InputError
 from curation.image_decoding import ImageHeader, exif_orientation, turned
 from curation.image_facts import THUMBNAIL_PIXELS
 from curation.image_transform import ImageTransform
+from curation.recipe import DaliSettings
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +80,8 @@ class LoaderSettings:
     """Width times height above which an image is refused, before and after resizing."""
     rotate_by_exif: bool = False
     """Turn images as their EXIF orientation says."""
+    dali: DaliSettings = field(default_factory=DaliSettings)
+    """For the loader ``dali`` alone."""
 
     def __post_init__(self) -> None:
         if self.slots < 1 or self.max_pixels < 1:

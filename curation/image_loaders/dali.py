@@ -41,6 +41,7 @@ from curation.image_loaders.base import (
 )
 from curation.image_loaders.nvimgcodec import NvimgcodecImageLoader
 from curation.image_transform import ImageTransform
+from curation.recipe import DaliSettings
 
 if TYPE_CHECKING:
     import torch
@@ -49,24 +50,6 @@ log = logging.getLogger(__name__)
 
 _TAIL_BYTES = 64  # files often have a few bytes after their end marker
 _REACH = {"bilinear": 1, "bicubic": 2}  # pixels of Pillow's filters, at scale 1
-
-
-@dataclass(frozen=True)
-class DaliSettings:
-    """How DALI works on this machine. Nothing here changes which pixels come out."""
-
-    num_threads: int | None = None
-    """CPU threads of the pipeline; None: every core that the process may use."""
-    hardware_decoder_load: float = 0.65
-    """Share of JPEGs for the hardware decoder, on GPUs that have one. DALI's default."""
-    pixels_at_once: int = 128 << 20
-    """Decoded pixels that one run of the pipeline may hold, 3 bytes each and as much
-    again while resizing; a batch of large images takes several runs. One image may have
-    more."""
-    device_memory_padding: int = 16 << 20
-    """Bytes of GPU memory that each decoder thread begins with. DALI's default."""
-    host_memory_padding: int = 8 << 20
-    """Bytes of pinned memory that each decoder thread begins with. DALI's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +66,8 @@ class DaliImageLoader(ImageLoader):
 
     name: ClassVar[str] = "dali"
 
-    def __init__(
-        self,
-        transform: ImageTransform,
-        settings: LoaderSettings,
-        dali: DaliSettings | None = None,
-    ) -> None:
+    def __init__(self, transform: ImageTransform, settings: LoaderSettings) -> None:
         super().__init__(transform, settings)
-        self.dali = dali or DaliSettings()
         self._one_by_one = NvimgcodecImageLoader(transform, replace(settings, device="cpu"))
 
     def load(self, images: Iterable[EncodedImage]) -> Iterator[ImageBatch]:
@@ -109,7 +86,7 @@ class DaliImageLoader(ImageLoader):
             header = self._sift(image)
             if header is not None:
                 sifted.append(_Sifted(slot, image, header))
-        for part in _within(self.dali.pixels_at_once, sifted):
+        for part in _within(self.settings.dali.pixels_at_once, sifted):
             part, outputs = self._run_sound(part)
             if outputs is None:
                 continue
@@ -195,12 +172,11 @@ class DaliImageLoader(ImageLoader):
     @cached_property
     def _pipeline(self) -> Any:
         try:
-            pipeline = build_pipeline(self.transform, self.settings, self.dali)
+            pipeline = build_pipeline(self.transform, self.settings)
             pipeline.build()
         except (RuntimeError, ValueError) as error:
             raise InputError(
-                f"DALI can't build its pipeline for {self.settings} and {self.dali}: "
-                f"{error}"
+                f"DALI can't build its pipeline for {self.settings}: {error}"
             ) from error
         log.info("built a DALI pipeline on %s", self.settings.device)
         return pipeline
@@ -268,9 +244,7 @@ def region(transform: ImageTransform, header: ImageHeader) -> Region:
     )
 
 
-def build_pipeline(
-    transform: ImageTransform, settings: LoaderSettings, dali: DaliSettings
-) -> Any:
+def build_pipeline(transform: ImageTransform, settings: LoaderSettings) -> Any:
     """Describe the pipeline; nothing is allocated before its ``build()``.
 
     Inputs are ``encoded`` and the fields of :class:`Region`; outputs are pixels and
@@ -281,7 +255,7 @@ def build_pipeline(
     on_gpu = settings.device != "cpu"
     pipeline = toolkit.Pipeline(
         batch_size=settings.slots,
-        num_threads=dali.num_threads or len(os.sched_getaffinity(0)),
+        num_threads=settings.dali.num_threads or len(os.sched_getaffinity(0)),
         device_id=_device_id(settings.device) if on_gpu else None,
         prefetch_queue_depth=1,  # reading ahead is the caller's business: see embedding.py
     )
@@ -299,7 +273,7 @@ def build_pipeline(
             output_type=types.RGB,
             adjust_orientation=False,
             jpeg_fancy_upsampling=True,  # as libjpeg, and so Pillow, does
-            **(_gpu_decoding(dali) if on_gpu else {}),
+            **(_gpu_decoding(settings.dali) if on_gpu else {}),
         )
         across = fn.resize(
             image,

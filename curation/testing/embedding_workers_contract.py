@@ -23,7 +23,7 @@ log = logging.getLogger("curation.testing")
 class LoggedTools(EmbeddingTools):
     """Says when a worker makes its tools, and loads no model, which would take seconds."""
 
-    def make(self, device: str) -> tuple[ImageLoader, Embedder]:
+    def make(self, device: str, threads: int | None = None) -> tuple[ImageLoader, Embedder]:
         log.info("made tools in %d", os.getpid())
         unused: Any = None  # the contract's work opens no image
         return unused, self.embedder

@@ -8,13 +8,9 @@ import pytest
 from curation.errors import InputError
 from curation.image_decoding import ImageHeader
 from curation.image_loaders.base import EncodedImage, ImageLoader, LoaderSettings
-from curation.image_loaders.dali import (
-    DaliImageLoader,
-    DaliSettings,
-    build_pipeline,
-    region,
-)
+from curation.image_loaders.dali import DaliImageLoader, build_pipeline, region
 from curation.image_transform import ImageTransform
+from curation.recipe import DaliSettings
 from curation.testing.image_loader_contract import (
     SETTINGS,
     SMALL,
@@ -23,7 +19,7 @@ from curation.testing.image_loader_contract import (
 )
 from curation.testing.pictures import damaged_pictures, encode, make_picture
 
-ONE_THREAD = DaliSettings(num_threads=1)
+ONE_THREAD = replace(SETTINGS, dali=DaliSettings(num_threads=1))
 
 
 class TestDaliImageLoader(ImageLoaderContract):
@@ -32,7 +28,7 @@ class TestDaliImageLoader(ImageLoaderContract):
     max_difference = 12
 
     def make(self, transform: ImageTransform, settings: LoaderSettings) -> ImageLoader:
-        return DaliImageLoader(transform, settings, ONE_THREAD)
+        return DaliImageLoader(transform, replace(settings, dali=ONE_THREAD.dali))
 
 
 def encoded(*data: bytes) -> list[EncodedImage]:
@@ -49,9 +45,9 @@ def png_with_a_wrong_checksum() -> bytes:
 
 def test_images_that_exceed_a_runs_pixels_are_shared_among_runs() -> None:
     pictures = encoded(*(encode(make_picture(seed=i), "JPEG") for i in range(8)))
-    (whole,) = DaliImageLoader(SMALL, SETTINGS, ONE_THREAD).load(pictures)
-    few = replace(ONE_THREAD, pixels_at_once=3 * 80 * 60)
-    (parts,) = DaliImageLoader(SMALL, SETTINGS, few).load(pictures)
+    (whole,) = DaliImageLoader(SMALL, ONE_THREAD).load(pictures)
+    few = DaliSettings(num_threads=1, pixels_at_once=3 * 80 * 60)
+    (parts,) = DaliImageLoader(SMALL, replace(SETTINGS, dali=few)).load(pictures)
     assert parts.pixels.equal(whole.pixels)
     assert parts.images == whole.images
 
@@ -60,7 +56,7 @@ def test_the_pipeline_is_built_once_for_many_shards(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    loader = DaliImageLoader(SMALL, SETTINGS, ONE_THREAD)
+    loader = DaliImageLoader(SMALL, ONE_THREAD)
     picture = encode(make_picture(), "JPEG")
     for _ in range(20):
         list(loader.load(encoded(picture, picture, b"garbage", picture[:-200])))
@@ -73,7 +69,7 @@ def test_a_late_failure_is_found_and_the_rest_run_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What only the decoder notices costs one more run, and no other image a bit."""
-    loader = DaliImageLoader(SMALL, SETTINGS, ONE_THREAD)
+    loader = DaliImageLoader(SMALL, ONE_THREAD)
     pictures = [encode(make_picture(seed=i), "JPEG") for i in range(3)]
     (clean,) = loader.load(encoded(*pictures))
     (mixed,) = loader.load(encoded(*pictures, png_with_a_wrong_checksum()))
@@ -87,7 +83,7 @@ def test_a_late_failure_is_found_and_the_rest_run_again(
 @pytest.mark.slow
 def test_thousands_of_damaged_images_leave_one_process_alive() -> None:
     loader = DaliImageLoader(
-        SMALL, LoaderSettings(batch_size=32, max_pixels=1_000_000), ONE_THREAD
+        SMALL, replace(ONE_THREAD, batch_size=32, max_pixels=1_000_000)
     )
     damaged = (
         EncodedImage(row, data) for row, (_, data) in enumerate(damaged_pictures(5000, 7))
@@ -99,11 +95,12 @@ def test_thousands_of_damaged_images_leave_one_process_alive() -> None:
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_the_pipeline_for_a_gpu_can_be_described_without_one(name: str) -> None:
-    build_pipeline(TRANSFORMS[name], replace(SETTINGS, device="cuda:1"), ONE_THREAD)
+    build_pipeline(TRANSFORMS[name], replace(ONE_THREAD, device="cuda:1"))
 
 
 def test_settings_that_dali_refuses_are_named() -> None:
-    loader = DaliImageLoader(SMALL, SETTINGS, DaliSettings(num_threads=-1))
+    refused = DaliSettings.model_construct(num_threads=-1)
+    loader = DaliImageLoader(SMALL, replace(SETTINGS, dali=refused))
     with pytest.raises(InputError, match="num_threads=-1"):
         list(loader.load(encoded(encode(make_picture(), "PNG"))))
 
