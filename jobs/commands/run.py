@@ -56,24 +56,15 @@ def run(
 
 def run_tables(summary: Summary, result: CurateResult) -> list[Table | str]:
     """Lay out what was done and what it amounts to."""
-    funnel = summary.funnel
-    share = funnel.kept / max(funnel.samples, 1)
-    rows: list[tuple[str, Any]] = [("samples in", funnel.samples)]
-    rows += [(f"  dropped: {reason}", count) for reason, count in funnel.reasons.items()]
-    rows += [("samples kept", funnel.kept)]
     shown: list[Table | str] = []
     if result.num_runs == 0:
         shown.append("Everything is up to date: there was nothing to do.")
     if result.seconds:
         shown.append(result_table("", ("step", "seconds"), list(result.seconds.items())))
-    shown.append(result_table("", ("", "count"), rows))
-    shown.append(
-        f"{share:.1%} of the samples, {format_bytes(summary.filtered_bytes)} of "
-        f"{format_bytes(summary.raw_bytes)}, are in {summary.filtered_folder}"
-    )
-    empty = None if funnel.kept else explain_empty(funnel.samples, funnel.reasons)
-    if empty:
-        shown.append(f"warning: {empty}")
+    if summary.num_selected_shards:
+        shown += _decided(summary)
+    if undecided := summary.num_shards - summary.num_selected_shards:
+        shown.append(f"{undecided} of {summary.num_shards} shards are not decided on yet.")
     for check, found in result.warned.items():
         shown.append(f"warning: the check {check} found:\n{found}")
     if result.failed:
@@ -81,3 +72,21 @@ def run_tables(summary: Summary, result: CurateResult) -> list[Table | str]:
             result_table("Not made", ("shard", "why"), list(result.failed.items()))
         )
     return shown
+
+
+def _decided(summary: Summary) -> list[Table | str]:
+    funnel = summary.funnel
+    share = funnel.kept / max(funnel.samples, 1)
+    rows: list[tuple[str, Any]] = [("samples in", funnel.samples)]
+    rows += [(f"  dropped: {reason}", count) for reason, count in funnel.reasons.items()]
+    rows += [("samples kept", funnel.kept)]
+    kept = (
+        f"{share:.1%} of the samples, {format_bytes(summary.filtered_bytes)} of "
+        f"{format_bytes(summary.raw_bytes)}, are in {summary.filtered_folder}"
+    )
+    empty = None if funnel.kept else explain_empty(funnel.samples, funnel.reasons)
+    return [
+        result_table("", ("", "count"), rows),
+        kept,
+        *([f"warning: {empty}"] if empty else []),
+    ]

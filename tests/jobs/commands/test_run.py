@@ -39,10 +39,12 @@ def test_json_has_the_funnel_the_bytes_and_the_seconds(
 
 def test_some_shards_until_some_asset(curated: Curated, run: Run) -> None:
     shutil.rmtree(curated.output.root)
-    code, _ = run(
+    code, out = run(
         "run", "-r", curated.recipe_file, "--shards", "00000", "--until", "embeddings"
     )
     assert code == 0
+    assert "1 of 1 shards are not decided on yet" in out
+    assert "samples kept" not in out
     assert [f.path for f in curated.output.list_files("embeddings")] == [
         curated.artifacts.embeddings("00000")
     ]
