@@ -20,6 +20,9 @@ RELEASE_SHARDS = dg.DynamicPartitionsDefinition(name="release_shards")
 CLUSTER_BINS = dg.DynamicPartitionsDefinition(name="cluster_bins")
 """Groups of cells that embeddings are compared in, by their numbers."""
 
+ADDED_AT_ONCE = 20_000
+"""Partitions: SQLite takes 32,766 values in a statement, Dagster advises 25,000 a tick."""
+
 SUFFIX = ".tar"
 
 # Dagster's UI splits typed keys at commas and reads "..." as a range; "|" separates the

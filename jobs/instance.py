@@ -14,7 +14,7 @@ from curation.devices import visible_gpus
 from curation.errors import InputError
 from curation.recipe import Recipe
 from curation_assets.embeddings import GPU_POOL
-from curation_assets.partitions import SHARDS
+from curation_assets.partitions import ADDED_AT_ONCE, SHARDS
 
 ROOT = Path(__file__).parents[1]
 """The checkout."""
@@ -63,8 +63,10 @@ def set_shards(instance: dg.DagsterInstance, shards: Iterable[str]) -> None:
     """
     name = SHARDS.name
     assert name is not None
-    known = instance.get_dynamic_partitions(name)
+    known = set(instance.get_dynamic_partitions(name))
     wanted = list(shards)
-    for shard in set(known) - set(wanted):
+    for shard in known.difference(wanted):
         instance.delete_dynamic_partition(name, shard)
-    instance.add_dynamic_partitions(name, wanted)
+    new = [shard for shard in wanted if shard not in known]
+    for first in range(0, len(new), ADDED_AT_ONCE):
+        instance.add_dynamic_partitions(name, new[first : first + ADDED_AT_ONCE])

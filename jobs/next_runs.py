@@ -53,7 +53,7 @@ def next_runs(
     """
     left_out = set(busy) | set(given_up)
     runs = _per_shard(plan, IMAGE_ASSETS, partitions, left_out, shards_per_run)
-    if runs or busy:
+    if runs or busy or left_out.issuperset(partitions):
         return runs
     for asset in plan.global_due:
         return [NextRun((asset,))]

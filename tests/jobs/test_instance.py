@@ -55,6 +55,16 @@ def test_partitions_become_the_shards_of_the_source() -> None:
         assert instance.get_dynamic_partitions(name) == ["b", "c", "a"]
 
 
+def test_many_partitions_are_added_in_several_statements_and_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ADDED_AT_ONCE", 2)
+    with dg.DagsterInstance.ephemeral() as instance:
+        set_shards(instance, ["e", "d", "c"])
+        set_shards(instance, ["e", "d", "c", "b", "a"])
+        assert instance.get_dynamic_partitions(SHARDS.name or "") == list("edcba")
+
+
 def test_as_many_runs_embed_as_there_are_gpus_and_one_without() -> None:
     with dg.instance_for_test() as instance:
         limit_gpu_runs(instance)

@@ -34,6 +34,10 @@ def test_images_come_first_then_the_comparison_then_decisions() -> None:
     assert third == [NextRun(DECISION_ASSETS, tuple(ORDER))]
 
 
+def test_nothing_is_compared_before_there_is_a_shard() -> None:
+    assert next_runs(plan_of({}, "new"), [], shards_per_run=5) == []
+
+
 def test_a_run_begins_at_the_first_asset_that_is_due() -> None:
     plan = plan_of({"embeddings": ["03"], "scores": ["03", "04"]})
     assert next_runs(plan, ORDER, shards_per_run=5) == [
