@@ -127,6 +127,13 @@ def decode_with_pillow(data: bytes, max_pixels: int | None = None) -> np.ndarray
     Raises:
         DataError: It can't be decoded; the message is Pillow's reason.
     """
+    return np.array(decode_to_pillow(data, max_pixels))
+
+
+def decode_to_pillow(data: bytes, max_pixels: int | None = None) -> "Image.Image":
+    """Decode as :func:`decode_with_pillow`, to Pillow's own kind of image, in RGB."""
+    from PIL import Image
+
     with _open(data) as image:
         if max_pixels is not None and image.width * image.height > max_pixels:
             raise DataError(
@@ -137,9 +144,10 @@ def decode_with_pillow(data: bytes, max_pixels: int | None = None) -> np.ndarray
             with warnings.catch_warnings(action="ignore"):
                 if image.mode.startswith("I;16"):
                     gray = (np.asarray(image) >> 8).astype(np.uint8)
-                    return np.repeat(gray[:, :, None], 3, axis=2)
+                    return Image.fromarray(gray).convert("RGB")
+                image.load()
                 # convert copies what is RGB already
-                return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+                return image if image.mode == "RGB" else image.convert("RGB")
         except Exception as error:  # hostile bytes make its plugins raise anything
             raise _undecodable(error) from error
 

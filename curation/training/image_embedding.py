@@ -26,7 +26,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from curation.errors import CurationError, DataError, InputError, SampleError, TableError
-from curation.image_decoding import decode_with_pillow
+from curation.image_decoding import decode_to_pillow
 from curation.recipe import ImageSettings
 from curation.storage import S3Settings, open_storage
 from curation.training.batch_images import as_array, as_floats, stacked
@@ -324,14 +324,10 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         if self.decode is None:
             return data
         try:
-            pixels = decode_with_pillow(data, self.max_pixels)
+            image = decode_to_pillow(data, self.max_pixels)
         except DataError as error:
             raise self.bad_sample(sample, str(error)) from error
-        if self.img_preproc is None:
-            return pixels
-        from PIL import Image
-
-        return self.img_preproc(Image.fromarray(pixels))
+        return np.array(image) if self.img_preproc is None else self.img_preproc(image)
 
     def _extras(self, name: str, samples: np.ndarray) -> list[Any]:
         if name == KEY:
