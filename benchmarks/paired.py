@@ -29,6 +29,8 @@ class Measured:
     cpu_seconds: float
     """Of all threads and of ended worker processes."""
     peak_mb: float = 0.0
+    imported_mb: float = 0.0
+    """Of the peak, what was there before the loop began."""
 
     @property
     def per_second(self) -> float:

@@ -154,6 +154,7 @@ def main():
             leave_out_unused()
         importlib.import_module(module)
         gc.collect()
+        imported = peak_mb()
         cpu, wall = cpu_seconds(), time.perf_counter()
         samples = loop(**settings)
         measured = {
@@ -161,6 +162,7 @@ def main():
             "wall_seconds": time.perf_counter() - wall,
             "cpu_seconds": cpu_seconds() - cpu,
             "peak_mb": peak_mb(),
+            "imported_mb": imported,
         }
         print(json.dumps(measured), file=answers, flush=True)
 

@@ -16,12 +16,13 @@ peak.
 
 import argparse
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +77,7 @@ def in_a_fresh_process(
     if len(list(output.glob("*.npy"))) != NUM_SHARDS:
         sys.exit(f"{loop} did not write {NUM_SHARDS} files")
     shutil.rmtree(output)
-    return Measured(rows, found.wall_seconds, found.cpu_seconds, found.peak_mb)
+    return replace(found, samples=rows)
 
 
 def copied(folder: Path, rows: int) -> int:
@@ -117,12 +118,18 @@ def show(found: dict[str, list[Measured]], title: str) -> None:
     """Print rates, ratios and peaks."""
     print_rates(title, found)
     print_ratio(found, "ours", "cp")
-    peaks = {name: statistics.median(m.peak_mb for m in found[name]) for name in found}
-    print(f"  ours had a peak of {peaks['ours']:.0f} MB")
     if "theirs" in found:
         print_ratio(found, "ours", "theirs", 1)
-        share = peaks["ours"] / peaks["theirs"]
-        print(f"  theirs {peaks['theirs']:.0f} MB: ours is {share:.2f} of it  (bar: 0.5)")
+    whole = {name: median(m.peak_mb for m in found[name]) for name in found}
+    own = {n: median(m.peak_mb - m.imported_mb for m in found[n]) for n in found}
+    for title, peaks in (("peak", whole), ("beyond what was imported", own)):
+        print(f"  {title}: ours {peaks['ours']:.0f} MB", end="")
+        if "theirs" in found:
+            share = peaks["ours"] / peaks["theirs"]
+            print(
+                f", theirs {peaks['theirs']:.0f} MB: {share:.2f} of it  (bar: 0.5)", end=""
+            )
+        print()
 
 
 if __name__ == "__main__":
