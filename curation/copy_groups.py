@@ -33,7 +33,7 @@ class Copy:
     def closeness(self) -> str:
         """How close it is to the one that stays, in the terms of its kind."""
         if self.kind == KINDS[EXACT]:
-            return "same bytes"
+            return "identical"  # in bytes or, with `exact: pixels`, in pixels
         if self.kind == KINDS[PERCEPTUAL]:
             num_bits = 8 * HASH_BYTES
             return f"{round((1 - self.similarity) * num_bits)} of {num_bits} bits differ"

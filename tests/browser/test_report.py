@@ -64,7 +64,7 @@ def test_groups_of_copies_are_rows_with_what_stays_framed(
         assert len(tops) == 1
         framed = [figure.get_attribute("class") == "stays" for figure in figures]
         assert framed == [True] + [False] * expected.num_copies
-        assert "same bytes" in figures[1].inner_text()
+        assert "identical" in figures[1].inner_text()
         outline = "image => getComputedStyle(image).outlineStyle"
         assert figures[0].eval_on_selector("img", outline) == "solid"
     page.close()

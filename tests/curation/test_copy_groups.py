@@ -89,7 +89,7 @@ def test_every_member_is_told_its_whole_group_and_others_none(removed: Removed) 
 @pytest.mark.parametrize(
     ("kind", "similarity", "words"),
     [
-        ("exact", 1.0, "same bytes"),
+        ("exact", 1.0, "identical"),
         ("perceptual", 1 - 31 / 256, "31 of 256 bits differ"),
         ("semantic", 0.96789, "cosine 0.9679"),
     ],

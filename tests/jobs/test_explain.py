@@ -32,7 +32,7 @@ def test_each_of_a_group_of_copies_is_told_the_whole_group(curated: Curated) -> 
         assert story.group
         assert story.group.key == copy["twin_key"]
         assert {(one.shard, one.key) for one in story.group.copies} == copies
-        assert {one.closeness for one in story.group.copies} == {"same bytes"}
+        assert {one.closeness for one in story.group.copies} == {"identical"}
         assert ("not is_duplicate" in story.reasons) == (key != copy["twin_key"])
 
 

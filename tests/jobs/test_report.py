@@ -88,7 +88,7 @@ def test_groups_of_copies_are_those_of_the_tables_the_largest_first(
         expected = groups[group.stays.shard, group.stays.key]
         assert {(copy.shard, copy.key) for copy in group.copies} == expected
         assert group.num_copies == len(expected)
-        assert {copy.note for copy in group.copies} == {"same bytes"}
+        assert {copy.note for copy in group.copies} == {"identical"}
     sizes = [group.num_copies for group in report.groups]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1]

@@ -30,7 +30,7 @@ def test_a_group_of_copies_is_told_in_a_table(curated: Curated, run: Run) -> Non
     words = " ".join(out.replace("│", " ").split())
     assert "copies 2, of which one stays" in words
     assert f"stays {copy['twin_key']} of shard {copy['twin_shard']}" in words
-    itself = f"goes {copy['key']} of shard {copy['shard']}, this one (same bytes)"
+    itself = f"goes {copy['key']} of shard {copy['shard']}, this one (identical)"
     assert itself in words
 
 
