@@ -6,8 +6,9 @@ Shards of 1000 JPEGs of 256 x 256 pixels with captions and embeddings (``.npy``)
   the same bytes from memory by as many workers and makes nothing of the pixels; the other
   makes floats of them too, each image by itself. ``uint8`` leaves that to the training
   step.
-* As stored, in this process: image, caption and embedding of every sample. The floor
-  reads the tars from one end to the other.
+* As stored, in this process: image, caption and embedding of every sample. One floor
+  reads the tars from one end to the other; the other also makes each image's bytes an
+  object of its own, and does nothing about its vector or its batch.
 
 An epoch is measured. What comes before the first one, finding all samples, is measured
 beside it; webdataset has nothing of the kind.
@@ -43,12 +44,14 @@ from curation.testing.image_shards import make_tar
 from curation.training import create_image_embedding_dataloader
 from curation.training.batch_images import as_floats
 from curation.training.image_embedding_loader import ImageEmbeddingLoader
+from curation.training.indexed_shards import IndexedShards
 
 DIM = 512
 WORKERS = 2
 BATCH = 32
 PER_SHARD = 1000
 ROUNDS = 5
+CUTTING = "reading, and cutting images out"
 DECODING, FLOATS = "decoding alone", "decoding and making floats alone"
 
 
@@ -154,6 +157,18 @@ def plain_read(folder: Path, count: int) -> int:
     return count
 
 
+def cut_out(folder: Path, found: IndexedShards) -> int:
+    """Read the tars, and cut every image out of the bytes."""
+    places, shards = found.places["image"], found.shards_of(np.arange(found.num_samples))
+    images = 0
+    for number, path in enumerate(sorted((folder / "tars").iterdir())):
+        data = path.read_bytes()
+        rows = shards == number
+        bounds = zip(places.starts[rows].tolist(), places.sizes[rows].tolist(), strict=True)
+        images += len([data[start : start + size] for start, size in bounds])
+    return images
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -210,12 +225,14 @@ def show_stored(folder: Path, count: int, rounds: int) -> None:
         "opening": lambda: measure(partial(opening, folder, count)),
         "webdataset": lambda: measure(partial(webdatasets_stored, folder)),
         "reading alone": lambda: measure(partial(plain_read, folder, count)),
+        CUTTING: lambda: measure(partial(cut_out, folder, loaders["ours"].dataset.indexed)),
     }
     found = take_turns(loops, rounds)
     print_rates("as stored, in one process", found)
     print_ratio(found, "ours", "webdataset", 5)
     print_ratio(found, "ours, with captions", "webdataset", 5)
     print_ratio(found, "ours", "reading alone", 0.5)
+    print_ratio(found, CUTTING, "reading alone")
 
 
 def _epochs(loaders: dict[str, ImageEmbeddingLoader]) -> dict[str, Callable[[], Measured]]:
