@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.errors import InputError, TableError
-from curation.ingest.downloads import DownloadSettings
 from curation.ingest.shard_layout import ShardLayout
 from curation.ingest.urls import NOT_FETCHED, UrlList, UrlShard, import_urls, read_urls
+from curation.recipe import DownloadSettings
 from curation.storage import LocalStorage, S3Storage, Storage
 from curation.tables import IMPORTED_URLS, read_table, write_table
 from curation.testing.readers import read_with_webdataset
