@@ -251,6 +251,8 @@ class CheckSettings(Settings):
 
     max_quarantined: float = Field(default=0.1, ge=0, le=1)
     """Share of a shard's samples that may be quarantined."""
+    max_failed_urls: float = Field(default=0.5, ge=0, le=1)
+    """Share of a list's URLs that may fail."""
     max_drift: float = Field(default=0.25, ge=0)
     """Population stability index between a shard's scores and those of other shards: below
     0.1 is said to be no change, above 0.25 a shift."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.conftest import Curated
+from tests.import_world import ImportWorld
 from tests.jobs.commands.conftest import Run
 
 
@@ -64,3 +65,31 @@ def test_a_shard_that_fails_costs_itself_and_ends_with_its_own_code(
     curated.output.delete(path)
     told = run_json("run", "--recipe", curated.recipe_file)
     assert told["failed"] == {}
+
+
+def test_what_is_to_be_imported_comes_first_and_urls_that_failed_when_asked_for(
+    importing: ImportWorld, run_json: Callable[..., Any]
+) -> None:
+    told = run_json("run", "--recipe", importing.recipe_file)
+    assert told["funnel"] == {"samples": 5, "kept": 5, "reasons": {}}
+    assert {"imported_images", "imported_urls", "filtered_shard"} <= told["seconds"].keys()
+    filtered = importing.output.list_files("filtered", suffix=".tar")
+    assert [file.path.removeprefix("filtered/importing/") for file in filtered] == [
+        "photos/00000.tar",
+        "photos/00001.tar",
+        "web/00000.tar",
+        "web/00001.tar",
+    ]
+    assert run_json("run", "--recipe", importing.recipe_file)["num_runs"] == 0
+    importing.server.mended = True
+    until = ("--until", "raw_shard", "--retry-urls")
+    told = run_json("run", "--recipe", importing.recipe_file, *until)
+    assert told["seconds"].keys() == {"imported_urls", "raw_shard", "checks"}
+
+
+def test_an_import_that_fails_ends_with_the_code_of_shards_that_do(
+    importing: ImportWorld, run_json: Callable[..., Any]
+) -> None:
+    (importing.folder / "list.csv").unlink()
+    recipe = ("--recipe", importing.recipe_file, "--until", "raw_shard")
+    assert list(run_json("run", *recipe, code=3)["failed"]) == ["web"]
