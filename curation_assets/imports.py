@@ -41,6 +41,8 @@ from resources.progress import Progress
 
 MOST_REASONS = 20  # in a table of why things are missing; others are counted together
 _NO_IMAGES = pa.array(["txt", "json"])  # components beside the image
+NUM_TARS = "shards"
+"""Metadata entry: how many tars the input has."""
 NOT_CONTENT = {"concurrency"}
 """Settings that change nothing of what is imported."""
 
@@ -118,7 +120,7 @@ def _brought(
     shards = [f"{name}/{tar.path.removesuffix(SUFFIX)}" for tar in tars]
     context.instance.add_dynamic_partitions(SHARDS.name or "", shards)
     pictures = _first_pictures(folder, tars[0].path) if tars else {}
-    return {"shards": len(shards), "url": folder.url, **pictures}
+    return {NUM_TARS: len(shards), "url": folder.url, **pictures}
 
 
 def import_folder(recipe: Recipe, name: str) -> Storage:

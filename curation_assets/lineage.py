@@ -106,9 +106,9 @@ class Lineage:
         return {asset: self._find_inputs(asset) for asset in VERSIONS}
 
     def _find_inputs(self, asset: str) -> tuple[str, ...]:
-        inputs = _INPUTS.get(asset, ())
         if asset == "raw_shard":
             return self.imports
+        inputs = _INPUTS.get(asset, ())
         if asset == "duplicate_groups" and self._prefers_by_score():
             inputs += ("scores",)
         if asset == "scores" and "caption_embeddings" in self.assets:

@@ -156,10 +156,13 @@ class Runner:
             raise_on_error=False,
         )
         self._note(done)
-        if not done.success:
-            tell_cause(self.instance, done.dagster_run)
-            if len(self.result.failed) == before:
-                raise run_error(done)
+        if done.success:
+            for partition in run.shards:  # perhaps it failed, and Dagster tried it again
+                self.result.failed.pop(partition, None)
+            return
+        tell_cause(self.instance, done.dagster_run)
+        if len(self.result.failed) == before:
+            raise run_error(done)
 
     def _note(self, done: dg.ExecuteInProcessResult) -> None:
         result = self.result

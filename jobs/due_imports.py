@@ -6,6 +6,7 @@ while a run imports it, and takes them up as soon as it ends.
 """
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -60,7 +61,7 @@ def tick(instance: dg.DagsterInstance, recipe: Recipe) -> dg.SensorResult:
     under_way = set(map(imported_by, instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))))
     requests = [
         dg.RunRequest(
-            run_key=fingerprint(one.asset, one.name, one.version, one.recorded),
+            run_key=fingerprint(*astuple(one)),
             job_name=IMPORT_JOBS[one.asset],
             partition_key=one.name,
             tags={**launch_tags(lineage), **BY_ITSELF},

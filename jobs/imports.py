@@ -1,8 +1,8 @@
 """Imports that are due, and bringing them: what comes before there are shards.
 
 An import is due when its input is new, its list or its folder changed, or a setting did;
-and when it was never finished. URLs that failed make none due: most of them are gone for
-good, so that they are fetched again when a person asks for it.
+when it was never finished, or tars of it are gone. URLs that failed make none due: most of
+them are gone for good, so that they are fetched again when a person asks for it.
 """
 
 from contextlib import nullcontext
@@ -14,7 +14,13 @@ from curation.errors import InputError, NotFoundError
 from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
 from curation_assets.imported_urls import failed_urls
-from curation_assets.imports import input_settings, input_version
+from curation_assets.imports import (
+    NUM_TARS,
+    import_folder,
+    input_settings,
+    input_version,
+    recorded_number,
+)
 from curation_assets.lineage import IMPORT_ASSETS, Lineage
 from curation_assets.partitions import SUFFIX, list_shards
 from curation_assets.shard_asset import last_recorded, recorded_versions
@@ -56,11 +62,13 @@ def due_imports(instance: dg.DagsterInstance, lineage: Lineage) -> list[DueImpor
     for asset in lineage.imports:
         recorded = recorded_versions(instance, asset)
         for name in lineage.import_inputs(asset):
-            version, cause = _now(lineage, asset, name)
             before = recorded.get(name)
-            if version is None or version != before:
-                told = cause or _changed(instance, lineage, asset, name)
-                due.append(DueImport(asset, name, told, version, before))
+            version, cause = _now(lineage, asset, name)
+            if version is not None:
+                look = _gone if version == before else _changed
+                cause = look(instance, lineage, asset, name)
+            if cause:
+                due.append(DueImport(asset, name, cause, version, before))
     return due
 
 
@@ -125,10 +133,10 @@ def imported_by(run: dg.DagsterRun) -> str | None:
     return None
 
 
-def _now(lineage: Lineage, asset: str, name: str) -> tuple[str | None, str]:
+def _now(lineage: Lineage, asset: str, name: str) -> tuple[str | None, str | None]:
     """Give the version of an input, or why it can't be looked at."""
     try:
-        return input_version(lineage, asset, name), ""
+        return input_version(lineage, asset, name), None
     except (InputError, NotFoundError) as error:
         return None, str(error)
 
@@ -142,3 +150,13 @@ def _changed(instance: dg.DagsterInstance, lineage: Lineage, asset: str, name: s
         return code
     told = changed_settings(before, input_settings(lineage, asset, name))
     return "; ".join(told) or INPUT_CHANGED
+
+
+def _gone(
+    instance: dg.DagsterInstance, lineage: Lineage, asset: str, name: str
+) -> str | None:
+    """Say that tars of an import that is current are gone; None if they are there."""
+    recorded = recorded_number(instance, asset, name, NUM_TARS)
+    found = len(import_folder(lineage.recipe, name).list_files(suffix=SUFFIX))
+    gone = recorded - found
+    return f"{gone} of its {recorded} tars are gone" if gone > 0 else None

@@ -9,7 +9,7 @@ comes after it, and what is gone leaves a hole: no shard is rewritten but those 
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -308,10 +308,10 @@ def _write(
     now, made = images.shard_fingerprints(), before.get("shards", {})
     tars = {file.path for file in output.list_files(suffix=".tar")}
     changed = {shard for shard in now if made.get(shard) != now[shard]}
-    outdated = sorted({*changed, *before.get("outdated", ())} & now.keys())
-    outdated = [shard for shard in outdated if f"{shard}.tar" in tars]
+    there = {shard for shard in now if f"{shard}.tar" in tars}
+    outdated = there & {*changed, *before.get("outdated", ())}
 
-    def write_plan(outdated: Sequence[str]) -> None:
+    def write_plan(outdated: Collection[str]) -> None:
         write_table(
             output,
             PLAN_NAME,
@@ -320,15 +320,15 @@ def _write(
             fingerprint=images.fingerprint(),
             samples_per_shard=images.layout.samples_per_shard,
             shards=now,
-            outdated=outdated,
+            outdated=sorted(outdated),
         )
 
     write_plan(outdated)
     written = 0
     for shard in now:
-        path, number = f"{shard}.tar", images.layout.number(shard)
-        if path not in tars or shard in outdated:
-            write_shard(output, path, images.samples(number))
+        number = images.layout.number(shard)
+        if shard not in there or shard in outdated:
+            write_shard(output, f"{shard}.tar", images.samples(number))
             written += 1
         if on_shard:
             on_shard(shard, sum(one is not None for one in images.of(number)))

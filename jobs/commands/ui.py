@@ -24,7 +24,8 @@ def ui(
     settings = load_recipe(recipe)
     check_recipe(settings)
     with open_instance(settings) as instance:
-        set_shards(instance, shards_so_far(settings))
+        if shards := shards_so_far(settings):
+            set_shards(instance, shards)
         limit_gpu_runs(instance)
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))
     os.environ[RECIPE_VARIABLE] = str(recipe.absolute())

@@ -2,12 +2,15 @@
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from curation.errors import InputError
+from curation.errors import InputError, StorageError
 from curation.recipe import Recipe
+from curation_assets import failures, imports
+from curation_assets.imports import input_version
 from curation_assets.lineage import VERSIONS, Lineage
 from jobs.imports import INPUT_CHANGED, bring_imports, due_imports, shards_so_far
 from jobs.plan import NEW
@@ -79,6 +82,17 @@ def test_urls_that_failed_are_fetched_again_only_when_asked_for(
     assert dict(importing.server.asked) == {"/flaky/5": 1}
 
 
+def test_tars_that_are_gone_are_imported_again(
+    importing: ImportWorld, import_records: dg.DagsterInstance
+) -> None:
+    importing.bring(import_records)
+    before = importing.source.read("photos/00000.tar")
+    importing.source.delete("photos/00000.tar")
+    assert causes(importing, import_records) == {"photos": "1 of its 2 tars are gone"}
+    assert remade(importing, import_records) == ["photos", "photos/00000"]
+    assert importing.source.read("photos/00000.tar") == before
+
+
 def test_settings_and_code_that_changed_are_told_but_not_what_changes_nothing(
     importing: ImportWorld,
     import_records: dg.DagsterInstance,
@@ -111,6 +125,23 @@ def test_an_import_that_fails_costs_itself_alone(
     assert remade(importing, import_records) == ["web", "web/00000"]
     importing.list_urls("/image/9")
     assert "not of this list" in importing.bring(import_records).failed["web"]
+
+
+def test_an_import_that_storage_failed_is_tried_again_and_then_did_not_fail(
+    importing: ImportWorld,
+    import_records: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = [StorageError("away")]
+
+    def flaky(*asked: Any) -> str:
+        if answers:
+            raise answers.pop()
+        return input_version(*asked)
+
+    monkeypatch.setattr(imports, "input_version", flaky)
+    monkeypatch.setattr(failures, "SECONDS_BEFORE_RETRY", 0)
+    assert remade(importing, import_records) == ["photos", "web", *PHOTOS, *WEB]
 
 
 def test_where_nothing_could_be_imported_the_reasons_are_told(
