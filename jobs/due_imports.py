@@ -2,7 +2,7 @@
 
 Apart from ``new_shards``, since the runs of one sensor have partitions of one set, and so
 there is a job for each import asset. ``new_shards`` leaves the shards of an input alone
-while a run imports it, and takes them up as soon as it ends.
+while a run imports it.
 """
 
 from collections.abc import Sequence

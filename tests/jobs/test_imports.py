@@ -165,8 +165,8 @@ def test_a_recipe_without_imports_opens_neither_records_nor_storage(
 
 
 def test_a_source_without_shards_is_no_mistake_before_the_first_import(
-    importing: ImportWorld, import_records: dg.DagsterInstance
+    importing: ImportWorld,
 ) -> None:
     assert shards_so_far(importing.recipe) == {}
-    importing.bring(import_records)
-    assert list(shards_so_far(importing.recipe)) == [*PHOTOS, *WEB]
+    importing.source.write("by-hand.tar", bytes(1024))
+    assert list(shards_so_far(importing.recipe)) == ["by-hand"]

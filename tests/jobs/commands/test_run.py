@@ -67,7 +67,7 @@ def test_a_shard_that_fails_costs_itself_and_ends_with_its_own_code(
     assert told["failed"] == {}
 
 
-def test_what_is_to_be_imported_comes_first_and_urls_that_failed_when_asked_for(
+def test_what_is_to_be_imported_comes_first(
     importing: ImportWorld, run_json: Callable[..., Any]
 ) -> None:
     told = run_json("run", "--recipe", importing.recipe_file)
@@ -80,16 +80,22 @@ def test_what_is_to_be_imported_comes_first_and_urls_that_failed_when_asked_for(
         "web/00000.tar",
         "web/00001.tar",
     ]
-    assert run_json("run", "--recipe", importing.recipe_file)["num_runs"] == 0
-    importing.server.mended = True
-    until = ("--until", "raw_shard", "--retry-urls")
-    told = run_json("run", "--recipe", importing.recipe_file, *until)
-    assert told["seconds"].keys() == {"imported_urls", "raw_shard", "checks"}
 
 
-def test_an_import_that_fails_ends_with_the_code_of_shards_that_do(
+def test_an_import_that_fails_has_its_own_code_and_urls_are_retried_when_asked_for(
     importing: ImportWorld, run_json: Callable[..., Any]
 ) -> None:
-    (importing.folder / "list.csv").unlink()
     recipe = ("--recipe", importing.recipe_file, "--until", "raw_shard")
-    assert list(run_json("run", *recipe, code=3)["failed"]) == ["web"]
+    photos = importing.folder / "photos"
+    photos.rename(importing.folder / "away")
+    assert list(run_json("run", *recipe, code=3)["failed"]) == ["photos"]
+    (importing.folder / "away").rename(photos)
+    importing.server.mended = True
+    told = run_json("run", *recipe, "--retry-urls")
+    assert told["seconds"].keys() == {
+        "imported_images",
+        "imported_urls",
+        "raw_shard",
+        "checks",
+    }
+    assert importing.server.asked["/flaky/5"] == 2
