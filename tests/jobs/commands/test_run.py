@@ -67,21 +67,6 @@ def test_a_shard_that_fails_costs_itself_and_ends_with_its_own_code(
     assert told["failed"] == {}
 
 
-def test_what_is_to_be_imported_comes_first(
-    importing: ImportWorld, run_json: Callable[..., Any]
-) -> None:
-    told = run_json("run", "--recipe", importing.recipe_file)
-    assert told["funnel"] == {"samples": 5, "kept": 5, "reasons": {}}
-    assert {"imported_images", "imported_urls", "filtered_shard"} <= told["seconds"].keys()
-    filtered = importing.output.list_files("filtered", suffix=".tar")
-    assert [file.path.removeprefix("filtered/importing/") for file in filtered] == [
-        "photos/00000.tar",
-        "photos/00001.tar",
-        "web/00000.tar",
-        "web/00001.tar",
-    ]
-
-
 def test_an_import_that_fails_has_its_own_code_and_urls_are_retried_when_asked_for(
     importing: ImportWorld, run_json: Callable[..., Any]
 ) -> None:
