@@ -9,6 +9,7 @@ from rich.table import Table
 from curation.recipe import load_recipe
 from curation.selection import explain_empty
 from curation.storage import open_storage
+from curation_assets.lineage import Lineage
 from curation_assets.partitions import list_shards
 from jobs.console import (
     format_bytes,
@@ -47,10 +48,13 @@ def run(
 ) -> None:
     """Make everything that is missing or stale, from imports to filtered shards."""
     settings = load_recipe(recipe)
+    result = CurateResult()
+    if Lineage(settings).imports:
+        with terminal_progress() as progress:
+            result += bring_imports(settings, progress, retry_urls=retry_urls)
+    tars = list_shards(open_storage(settings.source, settings.s3))
+    chosen = choose_shards(shards, list(tars))
     with terminal_progress() as progress:
-        result = bring_imports(settings, progress, retry_urls=retry_urls)
-        tars = list_shards(open_storage(settings.source, settings.s3))
-        chosen = choose_shards(shards, list(tars))
         if retry_quarantined:
             retry(settings, progress, chosen)
         result += curate(settings, progress, shards=chosen, until=until)
