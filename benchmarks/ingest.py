@@ -27,9 +27,9 @@ import webdataset
 from paired import Measured, Peer, measure, print_rates, print_ratio, take_turns
 from photographs import read_photographs
 
-from curation.ingest.downloads import DownloadSettings
 from curation.ingest.images import find_images, write_images
 from curation.ingest.urls import import_urls, read_urls
+from curation.recipe import DownloadSettings
 from curation.storage import LocalStorage
 
 ROUNDS = 5
@@ -92,7 +92,7 @@ def serve(folder: Path, port: Connection) -> None:
 
 def import_list(urls: Path, out: Path) -> int:
     """Fetch them with this project."""
-    settings = DownloadSettings(DOWNLOADS_AT_ONCE, allow_private_addresses=True)
+    settings = DownloadSettings(concurrency=DOWNLOADS_AT_ONCE, allow_private_addresses=True)
     listed = read_urls(LocalStorage(urls.parent), urls.name)
     done = import_urls(listed, LocalStorage(out), settings)
     return sum(shard.num_images for shard in done)

@@ -8,8 +8,9 @@ Belongs here: names, types, defaults and ranges of settings. What a setting *doe
 documented where it is used; the README's table of settings is made from this module.
 """
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import pydantic
@@ -49,6 +50,21 @@ def _weights_from_recipe_folder(
 
 Positive = Annotated[int, Field(gt=0)]
 
+_INPUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def _check_input_name(name: str) -> str:
+    if not _INPUT_NAME.fullmatch(name):
+        raise ValueError(
+            "an input's name is a folder and a partition key: up to 64 letters, digits, "
+            "'-' and '_', the first of them no '-' or '_'"
+        )
+    return name
+
+
+InputName = Annotated[str, AfterValidator(_check_input_name)]
+"""What raw shards are imported from; they lie in a folder of this name."""
+
 
 class Settings(pydantic.BaseModel):
     """A part of the recipe: unknown keys are errors, values never change."""
@@ -56,6 +72,69 @@ class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True
     )
+
+
+class ImageInput(Settings):
+    """Image files that become raw shards: a folder of them, or a list."""
+
+    folder: Location | None = None
+    """Images, captions beside them as ``.txt``, metadata as ``.json``. With ``list``, what
+    its paths start from; by default the list's own folder."""
+    list: Location | None = None
+    """A ``.csv`` or ``.parquet`` with the columns ``path``, ``caption`` and any others."""
+    samples_per_shard: Positive = 1000
+    """Of every shard but the last."""
+
+    @pydantic.model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if self.folder is None and self.list is None:
+            raise ValueError("name a folder of images, or a list of them")
+        return self
+
+
+class DownloadSettings(Settings):
+    """How to download."""
+
+    concurrency: Positive = 64
+    """Downloads at once."""
+    timeout_seconds: float = Field(default=30.0, gt=0)
+    """For one URL, redirects and all."""
+    max_bytes: Positive = 64 << 20
+    """Of one file."""
+    allow_private_addresses: bool = False
+    """Connect to addresses of this machine and of private networks too."""
+    user_agent: str = "image-text-curation"
+    """What servers are told of who asks."""
+
+
+class UrlInput(DownloadSettings):
+    """A list of URLs whose images become raw shards."""
+
+    list: Location
+    """A ``.csv`` or ``.parquet`` with the columns ``url``, ``caption`` and any others; or a
+    ``.txt`` with one URL a line."""
+    samples_per_shard: Positive = 1000
+    """Of every shard but the last."""
+
+
+class ImportSettings(Settings):
+    """What raw shards are imported from, by name.
+
+    The shards of ``laion`` are ``laion/00000``, ``laion/00001`` … under the source.
+    """
+
+    images: dict[InputName, ImageInput] = {}
+    """Name to a folder or a list of images."""
+    urls: dict[InputName, UrlInput] = {}
+    """Name to a list of URLs."""
+
+    @pydantic.model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if both := sorted({*self.images} & {*self.urls}):
+            raise ValueError(
+                f"{both[0]} names images and URLs; their shards would share a folder"
+            )
+        return self
 
 
 class EncoderSettings(Settings):
@@ -172,6 +251,8 @@ class CheckSettings(Settings):
 
     max_quarantined: float = Field(default=0.1, ge=0, le=1)
     """Share of a shard's samples that may be quarantined."""
+    max_failed_urls: float = Field(default=0.5, ge=0, le=1)
+    """Share of a list's URLs that may fail."""
     max_drift: float = Field(default=0.25, ge=0)
     """Population stability index between a shard's scores and those of other shards: below
     0.1 is said to be no change, above 0.25 a shift."""
@@ -235,6 +316,7 @@ class Recipe(Settings):
     """Folder or ``s3://`` prefix with the raw shards, at any depth."""
     output: Location
     """Folder or ``s3://`` prefix that everything made is written under."""
+    imports: ImportSettings = ImportSettings()
     s3: S3Settings = S3Settings()
     """How to reach ``s3://``: ``endpoint_url``, ``region``, ``profile``, ``anonymous``."""
     on_damage: Literal["quarantine", "salvage"] = "quarantine"
@@ -341,6 +423,8 @@ def _explained(detail: Any) -> tuple[str, str]:
         return str(UnknownNameError.among("setting", str(loc[-1]), known)), ""
     if kind == "missing":
         return "this setting is required and has no default", ""
+    if kind == "value_error":
+        return str(detail["ctx"]["error"]), ""
     text = _WHAT_TO_WRITE.get(kind) or detail["msg"].replace("Input", "this")
     return text, f"; found {detail['input']!r}"
 
@@ -358,7 +442,8 @@ _WHAT_TO_WRITE = {
 def _settings_at(loc: tuple[int | str, ...]) -> list[str]:
     model: Any = Recipe
     for part in loc:
-        model = model.model_fields[part].annotation
+        named = get_args(model)  # of names with settings
+        model = named[-1] if named else model.model_fields[part].annotation
     if model is S3Settings:
         return list(S3Settings.__dataclass_fields__)
     return list(model.model_fields)

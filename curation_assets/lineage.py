@@ -17,11 +17,13 @@ from curation.errors import DataError, InputError, NotFoundError
 from curation.filters import make_filter
 from curation.fingerprint import Json, file_sha256, fingerprint
 from curation.model_weights import weights_file
-from curation.recipe import Recipe
+from curation.recipe import ImageInput, Recipe, UrlInput
 from curation.selection import PASSES_FILTER
 from curation.storage import StoredFile
 
 VERSIONS = {
+    "imported_images": 1,
+    "imported_urls": 1,
     "raw_shard": 1,
     "shard_index": 1,
     "embeddings": 2,  # perceptual hashes
@@ -35,6 +37,8 @@ VERSIONS = {
 }
 """Every asset, after those that it is made from. A recipe may lack some."""
 
+IMPORT_ASSETS = ("imported_images", "imported_urls")
+"""Made for each input that the recipe names, before there are shards."""
 IMAGE_ASSETS = ("raw_shard", "shard_index", "embeddings", "caption_embeddings", "scores")
 """Made for each shard on its own."""
 GLOBAL_ASSETS = ("duplicate_groups", "filter_cuts")
@@ -102,6 +106,8 @@ class Lineage:
         return {asset: self._find_inputs(asset) for asset in VERSIONS}
 
     def _find_inputs(self, asset: str) -> tuple[str, ...]:
+        if asset == "raw_shard":
+            return self.imports
         inputs = _INPUTS.get(asset, ())
         if asset == "duplicate_groups" and self._prefers_by_score():
             inputs += ("scores",)
@@ -112,9 +118,19 @@ class Lineage:
         return inputs
 
     @cached_property
+    def imports(self) -> tuple[str, ...]:
+        """Name the assets that bring this recipe's raw shards; most recipes have none."""
+        return tuple(asset for asset in IMPORT_ASSETS if self.import_inputs(asset))
+
+    def import_inputs(self, asset: str) -> Mapping[str, ImageInput | UrlInput]:
+        """Give what one of those imports from, by name."""
+        imports = self.recipe.imports
+        return imports.images if asset == "imported_images" else imports.urls
+
+    @cached_property
     def assets(self) -> tuple[str, ...]:
-        """Name the assets of this recipe, each after those that it is made from."""
-        lacking = set()
+        """Name the assets of this recipe's shards, each after those it is made from."""
+        lacking = {*IMPORT_ASSETS}
         if self.recipe.text_encoder is None:
             lacking.add("caption_embeddings")
         if not make_filter(self.recipe.filter).cuts:
@@ -148,7 +164,9 @@ class Lineage:
     @property
     def recipe_version(self) -> str:
         """Hash all that decides what is made, of what, and where."""
-        versions: Json = {asset: self.code_version(asset) for asset in self.assets}
+        versions: dict[str, Json] = {a: self.code_version(a) for a in self.assets}
+        if self.imports:
+            versions["imports"] = self.recipe.imports.model_dump(mode="json")
         recipe = self.recipe
         return fingerprint(recipe.name, recipe.source, recipe.output, versions)[:12]
 

@@ -62,6 +62,11 @@ def check_shard_keys(shards: Iterable[str], where: str) -> None:
         )
 
 
+def input_of(shard: str) -> str:
+    """Give the name that an input must have for a shard to be imported from it."""
+    return shard.partition("/")[0]
+
+
 def tar_path(shard: str) -> str:
     """Give the path of a shard's tar under the source."""
     return shard + SUFFIX

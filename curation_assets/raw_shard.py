@@ -12,15 +12,17 @@ import dagster as dg
 from curation.errors import CurationError
 from curation.storage import Storage
 from curation_assets.lineage import Lineage, raw_version
-from curation_assets.partitions import tar_path
+from curation_assets.partitions import input_of, tar_path
 from curation_assets.shard_asset import (
     AssetEvents,
     Made,
     Metadata,
     ShardTask,
+    newest_event,
     record_shards,
+    recorded_versions,
     shard_asset_options,
-    shard_tasks,
+    shards_to_record,
 )
 from resources.progress import Progress
 
@@ -44,11 +46,30 @@ def raw_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
             for task in tasks:
                 yield _seen(source, task)
 
-        yield from record_shards(
-            context, progress, shard_tasks(context, lineage), look, _never
-        )
+        yield from record_shards(context, progress, _tasks(context, lineage), look, _never)
 
     return raw_shard
+
+
+def _tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[ShardTask]:
+    """Say which shards to look at, and which import each is of, if of any."""
+    shards = shards_to_record(context)
+    pointer = newest_event(context.instance)
+    imported = {
+        asset: recorded_versions(context.instance, asset)
+        for asset in lineage.inputs("raw_shard")
+    }
+    return [
+        ShardTask(
+            shard,
+            "",  # known when the tar was seen
+            {a: found[name] for a, found in imported.items() if name in found},
+            pointer,
+            lineage.code_version("raw_shard"),
+        )
+        for shard in shards
+        for name in [input_of(shard)]
+    ]
 
 
 def _seen(source: Storage, task: ShardTask) -> Made:

@@ -29,7 +29,7 @@ from curation.fingerprint import Json
 from curation.storage import Storage
 from curation.tables import read_about
 from curation_assets.failures import raise_for_shards, run_failures
-from curation_assets.lineage import GLOBAL_ASSETS, Lineage
+from curation_assets.lineage import GLOBAL_ASSETS, IMPORT_ASSETS, Lineage
 from curation_assets.partitions import SHARDS
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from resources.progress import Progress
@@ -66,7 +66,7 @@ class ShardAssetOptions(TypedDict):
     """What all assets that are made per shard have in common."""
 
     name: str
-    deps: Sequence[str]
+    deps: Sequence[str | dg.AssetDep]
     partitions_def: dg.PartitionsDefinition[str]
     backfill_policy: dg.BackfillPolicy
     code_version: str
@@ -77,7 +77,7 @@ def shard_asset_options(lineage: Lineage, name: str) -> ShardAssetOptions:
     """Give what the per-shard asset ``name`` shares with all others of its kind."""
     return {
         "name": name,
-        "deps": list(lineage.inputs(name)),
+        "deps": [_edge(input_) for input_ in lineage.inputs(name)],
         "partitions_def": SHARDS,
         "backfill_policy": dg.BackfillPolicy.multi_run(
             lineage.recipe.machine.shards_per_run
@@ -85,6 +85,20 @@ def shard_asset_options(lineage: Lineage, name: str) -> ShardAssetOptions:
         "code_version": lineage.code_version(name),
         "op_tags": recipe_tags(lineage),
     }
+
+
+def _edge(asset: str) -> str | dg.AssetDep:
+    """Give the edge from an input, of which imports have other partitions than shards.
+
+    None of theirs is said to be upstream: that a shard is one of `laion` alone could be
+    told only by a mapping of our own, which Dagster's UI and daemon don't take; by any
+    other, a list that changed would make the shards of all lists stale. What an import
+    changes shows in the versions of its tars, and a shard's event names its import's.
+    """
+    if asset not in IMPORT_ASSETS:
+        return asset
+    nothing = dg.SpecificPartitionsPartitionMapping([])
+    return dg.AssetDep(asset, partition_mapping=nothing)
 
 
 def record_shards(
@@ -127,7 +141,12 @@ def record_shards(
                 yield partition_event(asset, task, made)
                 progress.advance(task.shard, int(made.get("samples", 0)))
         raise_for_shards(failures)
-    yield dg.MaterializeResult(metadata={SUPPRESS_EVENT: True})
+    yield all_recorded()
+
+
+def all_recorded() -> dg.MaterializeResult[None]:
+    """End a step that recorded its partitions itself: this result makes no event."""
+    return dg.MaterializeResult(metadata={SUPPRESS_EVENT: True})
 
 
 def one_by_one(make: Callable[[ShardTask], Metadata]) -> MakeAll:
@@ -245,18 +264,25 @@ def last_recorded(
     Returns:
         Both empty where it was never made, or nothing was recorded of them.
     """
-    found = instance.fetch_materializations(
-        AssetRecordsFilter(
-            dg.AssetKey(asset), asset_partitions=None if shard is None else [shard]
-        ),
-        limit=1,
-    )
-    event = found.records[0].asset_materialization if found.records else None
+    event = last_materialization(instance, asset, shard)
     if event is None:
         return "", {}
     entry = event.metadata.get(SETTINGS)
     settings: Any = entry.value if entry else {}
     return (event.tags or {}).get(CODE_VERSION, ""), settings
+
+
+def last_materialization(
+    instance: dg.DagsterInstance, asset: str, partition: str | None = None
+) -> dg.AssetMaterialization | None:
+    """Look up the newest event of an asset, or of one of its partitions."""
+    found = instance.fetch_materializations(
+        AssetRecordsFilter(
+            dg.AssetKey(asset), asset_partitions=None if partition is None else [partition]
+        ),
+        limit=1,
+    )
+    return found.records[0].asset_materialization if found.records else None
 
 
 def recorded_version(instance: dg.DagsterInstance, asset: str) -> str | None:

@@ -21,6 +21,8 @@ from curation_assets.duplicates import duplicates_asset
 from curation_assets.embeddings import embeddings_asset
 from curation_assets.filter_cuts import filter_cuts_asset
 from curation_assets.filtered_shard import filtered_shard_asset
+from curation_assets.imported_images import imported_images_asset
+from curation_assets.imported_urls import few_urls_failed_check, imported_urls_asset
 from curation_assets.lineage import Lineage
 from curation_assets.parity_check import parity_check
 from curation_assets.raw_shard import raw_shard_asset
@@ -42,6 +44,8 @@ from resources.storage import StorageResource
 from resources.text_embedder import TextEmbedderResource
 
 ASSETS = {
+    "imported_images": imported_images_asset,
+    "imported_urls": imported_urls_asset,
     "raw_shard": raw_shard_asset,
     "shard_index": shard_index_asset,
     "embeddings": embeddings_asset,
@@ -72,16 +76,23 @@ def asset_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
     with warnings.catch_warnings():
         # backfill policies and pools are beta in Dagster 1.13; the design rests on them
         warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = [ASSETS[name](lineage) for name in lineage.assets]
+        assets = [ASSETS[name](lineage) for name in (*lineage.imports, *lineage.assets)]
         if recipe.duplicates.min_similarity is not None:
             assets += [centroids_asset(lineage), cluster_bins_asset(lineage)]
         assets += release_assets(lineage)
     return dg.Definitions(
         assets=assets,
-        asset_checks=[*define_checks(lineage), parity_check(lineage)],
+        asset_checks=_checks(lineage),
         resources={**recipe_resources(recipe), **overrides},
         executor=dg.in_process_executor,  # the model is loaded once for all steps of a run
     )
+
+
+def _checks(lineage: Lineage) -> list[dg.AssetChecksDefinition]:
+    checks = [*define_checks(lineage), parity_check(lineage)]
+    if "imported_urls" in lineage.imports:
+        checks.append(few_urls_failed_check(lineage))
+    return checks
 
 
 def release_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:

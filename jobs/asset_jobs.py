@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from curation.recipe import Recipe
-from curation_assets.lineage import Lineage
+from curation_assets.lineage import IMPORT_ASSETS, Lineage
 from curation_assets.release import RELEASE
 from curation_assets.run_tags import launch_tags
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
 
 _WITH_A_MODEL = ("raw_shard", "shard_index", "embeddings", "caption_embeddings")
+_BEFORE_SCORES = (*IMPORT_ASSETS, *_WITH_A_MODEL)
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,26 @@ class AssetJob:
     """A job over some assets of a recipe."""
 
     assets: Callable[[Sequence[str]], Sequence[str]]
-    """Chooses among the recipe's assets."""
+    """Chooses among the recipe's assets; if there is none of them, nor is the job."""
     description: str
 
 
+IMPORT_JOBS = {"imported_images": "import_images", "imported_urls": "import_urls"}
+"""Each import asset's job, of its own since their partitions differ."""
+
 ASSET_JOBS = {
+    "import_images": AssetJob(
+        lambda assets: [asset for asset in assets if asset == "imported_images"],
+        "Raw shards of the chosen folders and lists of images. Shards that are there are "
+        "brought up to date.",
+    ),
+    "import_urls": AssetJob(
+        lambda assets: [asset for asset in assets if asset == "imported_urls"],
+        "Raw shards of the chosen lists of URLs. Of what is there already, URLs that "
+        "failed are fetched again.",
+    ),
     "curate_shards": AssetJob(
-        lambda assets: assets,
+        lambda assets: [asset for asset in assets if asset not in IMPORT_ASSETS],
         "From raw shard to filtered shard for the chosen partitions. Each run compares "
         "all shards that are embedded by then, so that of several runs the last one may "
         "change the duplicates of shards that an earlier one decided on: they become "
@@ -47,7 +61,7 @@ ASSET_JOBS = {
         "GPUs; the rest can follow on another.",
     ),
     "rescore": AssetJob(
-        lambda assets: [asset for asset in assets if asset not in _WITH_A_MODEL],
+        lambda assets: [asset for asset in assets if asset not in _BEFORE_SCORES],
         "Scores, duplicates, selection and filtered shards of what is embedded. Opens no "
         "image and runs no encoder: for other classifiers, thresholds or filters.",
     ),
@@ -63,12 +77,17 @@ ASSET_JOBS = {
 def asset_jobs(recipe: Recipe) -> "list[UnresolvedAssetJobDefinition]":
     """Define the named jobs of a recipe."""
     lineage = Lineage(recipe)
+    chosen = {
+        name: job.assets((*lineage.imports, *lineage.assets))
+        for name, job in ASSET_JOBS.items()
+    }
     return [
         dg.define_asset_job(
             name,
-            selection=dg.AssetSelection.assets(*job.assets(lineage.assets)),
-            description=job.description,
+            selection=dg.AssetSelection.assets(*assets),
+            description=ASSET_JOBS[name].description,
             tags=launch_tags(lineage),
         )
-        for name, job in ASSET_JOBS.items()
+        for name, assets in chosen.items()
+        if assets
     ]

@@ -28,6 +28,12 @@ def changed_settings(before: Mapping[str, Json], now: Mapping[str, Json]) -> lis
     ]
 
 
+def changed_code(before: str, now: str) -> str | None:
+    """Say that a step's code changed, going by code versions; None if it didn't."""
+    old, new = (version.partition("-")[0] for version in (before, now))
+    return f"its code changed from version {old} to {new}" if old != new else None
+
+
 def _change(name: str, before: Json, now: Json) -> str:
     if name == "filter":
         parts = [
@@ -99,9 +105,8 @@ class RecipeChanges:
         now = self.lineage.code_version(asset)
         if then in ("", now):
             return None
-        old, new = (version.partition("-")[0] for version in (then, now))
-        if old != new:
-            return f"its code changed from version {old} to {new}"
+        if code := changed_code(then, now):
+            return code
         told = changed_settings(settings, self.lineage.recipe_settings(asset))
         more = ["…"] if len(told) > MOST_TOLD else []
         return "; ".join([*told[:MOST_TOLD], *more]) or FILE_CHANGED

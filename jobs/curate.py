@@ -4,8 +4,8 @@ Runs are executed in this process, one after the other, so that no daemon is nee
 the model stays loaded; each is recorded like any other, and shows in the UI.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -96,26 +96,17 @@ def curate(
     tars = list_shards(open_storage(recipe.source, recipe.s3))
     chosen = set(tars if shards is None else shards)
     check_ready(recipe, until)
-    watcher = _Watcher(progress)
-    result = CurateResult(failed=watcher.failed)
-    definitions = asset_definitions(recipe, progress=watcher)
-    with nullcontext(instance) if instance else open_instance(recipe) as instance:
-        set_shards(instance, tars)
-        runner = _Runner(
-            definitions.resolve_implicit_global_asset_job_def(),
-            instance,
-            launch_tags(Lineage(recipe)),
-            watcher,
-            result,
-        )
+    with open_runner(recipe, progress, instance) as runner:
+        set_shards(runner.instance, tars)
         executed: set[NextRun] = set()
-        while runs := _next(instance, recipe, tars, chosen, until, watcher.failed):
+        failed = runner.result.failed
+        while runs := _next(runner.instance, recipe, tars, chosen, until, failed):
             for run in runs:
                 if run in executed:
                     raise StaleError(_KEEPS_CHANGING.format(run.assets[0], run.shards[:1]))
                 executed.add(run)
                 runner.execute(run)
-    return result
+    return runner.result
 
 
 def _next(
@@ -145,19 +136,18 @@ def _next(
 
 
 @dataclass(frozen=True)
-class _Runner:
+class Runner:
     """Executes runs in this process, and notes what came of them."""
 
     job: dg.JobDefinition
     instance: dg.DagsterInstance
     tags: Mapping[str, str]
     """Of every run."""
-    watcher: "_Watcher"
     result: CurateResult
 
     def execute(self, run: NextRun) -> None:
-        """Execute one run; shards that fail are noted, anything else is raised."""
-        before = len(self.watcher.failed)
+        """Execute one run; partitions that fail are noted, anything else is raised."""
+        before = len(self.result.failed)
         done = self.job.execute_in_process(
             instance=self.instance,
             asset_selection=[dg.AssetKey(asset) for asset in run.assets],
@@ -166,10 +156,13 @@ class _Runner:
             raise_on_error=False,
         )
         self._note(done)
-        if not done.success:
-            tell_cause(self.instance, done.dagster_run)
-            if len(self.watcher.failed) == before:
-                raise run_error(done)
+        if done.success:
+            for partition in run.shards:  # perhaps it failed, and Dagster tried it again
+                self.result.failed.pop(partition, None)
+            return
+        tell_cause(self.instance, done.dagster_run)
+        if len(self.result.failed) == before:
+            raise run_error(done)
 
     def _note(self, done: dg.ExecuteInProcessResult) -> None:
         result = self.result
@@ -184,12 +177,30 @@ class _Runner:
                 result.warned[check.check_name] = check.description or ""
 
 
-class _Watcher(Progress):
-    """Passes progress on, and remembers which shards failed and why."""
+@contextmanager
+def open_runner(
+    recipe: Recipe, progress: Progress, instance: dg.DagsterInstance | None = None
+) -> Iterator[Runner]:
+    """Make ready to execute runs over the assets of a recipe.
 
-    def __init__(self, progress: Progress) -> None:
+    Args:
+        recipe: Whose assets.
+        progress: Who is told.
+        instance: Holds the records; by default the recipe's own.
+    """
+    result = CurateResult()
+    definitions = asset_definitions(recipe, progress=_Watcher(progress, result.failed))
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with nullcontext(instance) if instance else open_instance(recipe) as instance:
+        yield Runner(job, instance, launch_tags(Lineage(recipe)), result)
+
+
+class _Watcher(Progress):
+    """Passes progress on, and notes which shards failed and why."""
+
+    def __init__(self, progress: Progress, failed: dict[str, str]) -> None:
         self._progress = progress
-        self.failed: dict[str, str] = {}
+        self.failed = failed
 
     def start(self, asset: str, num_shards: int) -> None:
         self._progress.start(asset, num_shards)

@@ -13,6 +13,7 @@ import dagster as dg
 from curation.recipe import Recipe, load_recipe
 from jobs.asset_definitions import asset_definitions
 from jobs.asset_jobs import asset_jobs
+from jobs.due_imports import due_imports_sensors
 from jobs.failure_causes import failure_causes_sensor
 from jobs.new_shards import new_shards_sensor
 from jobs.nightly import nightly_curation
@@ -33,9 +34,14 @@ def build_definitions(recipe: Recipe, **overrides: Any) -> dg.Definitions:
     Raises:
         InputError: The parts of the recipe don't fit each other.
     """
+    jobs = asset_jobs(recipe)
     automation = dg.Definitions(
-        jobs=asset_jobs(recipe),
-        sensors=[new_shards_sensor(recipe), failure_causes_sensor()],
+        jobs=jobs,
+        sensors=[
+            *due_imports_sensors(recipe, jobs),
+            new_shards_sensor(recipe),
+            failure_causes_sensor(),
+        ],
         schedules=[nightly_curation(recipe), weekly_release(recipe)],
     )
     return dg.Definitions.merge(asset_definitions(recipe, **overrides), automation)

@@ -18,11 +18,12 @@ from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
 from curation_assets.global_asset import current_inputs, made_of
 from curation_assets.lineage import Lineage, raw_version
-from curation_assets.partitions import SHARDS, list_shards
+from curation_assets.partitions import SHARDS, input_of, list_shards
 from curation_assets.release_shard import RELEASE_SHARD
 from curation_assets.run_tags import BY_ITSELF, launch_tags
 from curation_assets.shard_asset import recorded_versions
 from jobs.asset_jobs import ASSET_JOBS
+from jobs.imports import imported_by
 from jobs.next_runs import RANGE_END, RANGE_START, NextRun, next_runs
 from jobs.plan import make_plan, output_files
 
@@ -121,12 +122,18 @@ def _list(instance: dg.DagsterInstance, recipe: Recipe, cursor: str | None) -> _
 
 
 def _busy(instance: dg.DagsterInstance, order: list[str]) -> set[str] | None:
-    """Name the shards of unfinished runs; None if one of those is over all shards."""
+    """Name the shards of unfinished runs; None if one of those is over all shards.
+
+    Those of an import are the shards that it may be writing.
+    """
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     busy: set[str] = set()
     for run in runs:
         if not run.asset_selection and run.job_name not in ASSET_JOBS:
             continue  # no run over assets
+        if name := imported_by(run):
+            busy.update(shard for shard in order if input_of(shard) == name)
+            continue
         if OF_OTHER_PARTITIONS & set(run.asset_selection or ()):
             return None  # its partitions are no shards, and it reads all of them
         first = run.tags.get(RANGE_START) or run.tags.get("dagster/partition")

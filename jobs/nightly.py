@@ -5,6 +5,7 @@ import dagster as dg
 from curation.recipe import Recipe
 from curation_assets.run_tags import BY_ITSELF
 from jobs.curate import curate
+from jobs.imports import bring_imports
 from resources.progress import LineProgress
 
 
@@ -17,12 +18,14 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
 
     @dg.op(name="bring_up_to_date")
     def bring_up_to_date(context: dg.OpExecutionContext) -> None:
-        result = curate(recipe, LineProgress(context.log.info), instance=context.instance)
+        progress, instance = LineProgress(context.log.info), context.instance
+        result = bring_imports(recipe, progress, instance=instance)
+        result += curate(recipe, progress, instance=instance)
         if not result.num_runs:
             context.log.info("Everything was up to date: there was nothing to do.")
         if result.failed:
             told = "".join(f"\n  {s}: {why}" for s, why in result.failed.items())
-            raise dg.Failure(f"{len(result.failed)} shard(s) failed:{told}")
+            raise dg.Failure(f"{len(result.failed)} shard(s) or import(s) failed:{told}")
 
     @dg.job(
         name="nightly_curation",

@@ -28,8 +28,9 @@ def check_recipe(recipe: Recipe) -> None:
 
     Raises:
         UnknownNameError: The filter, a preference or a classifier names what isn't there.
-        InputError: The filter, or a release's, does not fit the kinds of its columns, or
-            the output is in the source, so that filtered shards would become raw ones.
+        InputError: The filter, or a release's, does not fit the kinds of its columns; or
+            the output is in the source, so that filtered shards would become raw ones; or
+            one of them and a folder of images to import.
     """
     make_classifiers(recipe.classifiers)
     columns = available_columns(recipe.classifiers)
@@ -59,6 +60,19 @@ def check_recipe(recipe: Recipe) -> None:
             f"output: {recipe.output} is within the source {recipe.source}, so that what "
             "is made would be taken for raw shards; choose a folder beside it"
         )
+    for name, images in recipe.imports.images.items():
+        if images.list is None:
+            _check_apart(recipe, f"imports.images.{name}.folder", images.folder or "")
+
+
+def _check_apart(recipe: Recipe, setting: str, folder: str) -> None:
+    """Refuse a folder of images that what is made of them would be written to."""
+    for place in (recipe.source, recipe.output):
+        if _is_within(folder, place) or _is_within(place, folder):
+            raise InputError(
+                f"{setting}: {folder} and {place}, which is written to, are one in the "
+                "other, so that every run would find other files; take them apart"
+            )
 
 
 def check_ready(recipe: Recipe, until: str) -> None:

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -23,6 +24,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from curation.artifacts import Artifacts
 from curation.recipe import Recipe, load_recipe
 from curation.storage import LocalStorage, S3Settings, S3Storage
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from tests.curation.ingest.web_server import WebServer
+    from tests.import_world import ImportWorld
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,6 +126,15 @@ def serve_http() -> Iterator[Callable[[Path], str]]:
         yield serve
 
 
+@pytest.fixture
+def server() -> Iterator["WebServer"]:
+    """Run a web server whose paths say how it answers."""
+    from tests.curation.ingest.web_server import serve_images
+
+    with serve_images() as serving:
+        yield serving
+
+
 @dataclass(frozen=True)
 class Curated:
     """A small demo dataset and what the recipe beside it has made of it."""
@@ -195,6 +211,30 @@ def curated(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "copy" / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Curated(tmp_path / "copy")
+
+
+@pytest.fixture
+def importing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: "WebServer"
+) -> "ImportWorld":
+    """Give a recipe that imports, with nothing imported yet."""
+    from tests.import_world import RECIPE, ImportWorld
+
+    monkeypatch.setenv("DAGSTER_HOME", str(_home(tmp_path)))
+    world = ImportWorld(tmp_path, server)
+    world.recipe_file.write_text(RECIPE)
+    world.add_photos(1, 2, 3)
+    world.list_urls("/image/4", "/flaky/5", "/image/6")
+    return world
+
+
+@pytest.fixture
+def import_records(importing: "ImportWorld") -> "Iterator[dg.DagsterInstance]":
+    """Give a Dagster instance in memory: one on disk takes a second to make."""
+    import dagster as dg
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 def _home(folder: Path) -> Path:

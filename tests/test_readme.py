@@ -34,6 +34,14 @@ def settings_rows(model: type[pydantic.BaseModel], prefix: str = "") -> Iterator
         if isinstance(nested, type) and issubclass(nested, pydantic.BaseModel):
             yield from settings_rows(nested, f"{prefix}{name}.")
             continue
+        named = typing.get_args(nested)[-1:]
+        if (
+            named
+            and isinstance(named[0], type)
+            and issubclass(named[0], pydantic.BaseModel)
+        ):
+            yield from settings_rows(named[0], f"{prefix}{name}.<name>.")
+            continue
         described = " ".join((field.description or "").replace("``", "`").split())
         if field.is_required():
             default = "required"

@@ -23,13 +23,13 @@ from urllib.parse import urlsplit
 
 from curation.errors import StorageError
 from curation.ingest.image_kinds import HEAD_BYTES, explain_no_image, image_extension
+from curation.recipe import DownloadSettings
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 READ_BYTES = 1 << 16
 MOST_REDIRECTS = 5
-USER_AGENT = "image-text-curation"
 DISALLOWED = frozenset(("noai", "noimageai", "noindex", "noimageindex"))
 
 _OUR_ERRORS = {
@@ -41,22 +41,6 @@ _TRANSLATED = tuple(
     map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
 )
 """IPv6 addresses that stand for IPv4 ones, private ones too: RFC 6052, 8215, 3056, 4380."""
-
-
-@dataclass(frozen=True)
-class DownloadSettings:
-    """How to download."""
-
-    concurrency: int = 64
-    """Downloads at once."""
-    timeout_seconds: float = 30.0
-    """For one URL, redirects and all."""
-    max_bytes: int = 64 << 20
-    """Of one file."""
-    allow_private_addresses: bool = False
-    """Connect to addresses of this machine and of private networks too."""
-    user_agent: str = USER_AGENT
-    """What servers are told of who asks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,14 @@
 First everything is looked at and the plan is written, then the shards: what was interrupted
 goes on where it was, and what is there is not made twice. Images are copied byte for byte;
 the samples' extensions say what the bytes are, whatever the file was called.
+
+Images may change after they were imported. What is there keeps its place then, what is new
+comes after it, and what is gone leaves a hole: no shard is rewritten but those concerned.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -24,7 +28,7 @@ from curation.ingest.shard_layout import (
 )
 from curation.storage import ByteRange, Part, Storage, StoredFile
 from curation.storage.base import run_ahead
-from curation.tables import IMPORTED_IMAGES, read_about, write_table
+from curation.tables import IMPORTED_IMAGES, read_about, read_table, write_table
 
 VERSION = 1  # of what the same files become
 PLAN_NAME = "import.parquet"
@@ -54,6 +58,11 @@ class FoundFile:
     metadata: StoredFile | bytes | None = None
     """What becomes the sample's ``.json``."""
 
+    @property
+    def identity(self) -> list[Any]:
+        """What the sample is made of."""
+        return [self.path, *map(_identity, (self.file, self.caption, self.metadata))]
+
 
 @dataclass(frozen=True)
 class ImageImport:
@@ -61,26 +70,31 @@ class ImageImport:
 
     source: Storage
     layout: ShardLayout
-    found: Sequence[FoundFile] = field(repr=False)
-    """Images, in the order of their samples."""
+    found: Sequence[FoundFile | None] = field(repr=False)
+    """Images by the numbers of their samples; None where one is gone."""
     refused: Sequence[FoundFile] = field(repr=False)
     """What is no image, each with its problem."""
 
     @property
     def num_samples(self) -> int:
         """Count the images."""
-        return len(self.found)
+        return sum(one is not None for one in self.found)
 
     @property
     def num_bytes(self) -> int:
         """Count the images' bytes."""
-        return sum(found.file.size for found in self.found if found.file)
+        return sum(one.file.size for one in self.found if one and one.file)
 
     @property
     def shards(self) -> list[str]:
         """Name the shards, in order."""
-        count = self.layout.num_shards(self.num_samples)
-        return [self.layout.shard(number) for number in range(count)]
+        numbers = range(self.layout.num_shards(len(self.found)))
+        return [self.layout.shard(number) for number in numbers if any(self.of(number))]
+
+    def of(self, shard: int) -> Sequence[FoundFile | None]:
+        """Give the images of a shard."""
+        numbers = self.layout.rows(shard, len(self.found))
+        return self.found[numbers.start : numbers.stop]
 
     @property
     def problems(self) -> list[tuple[str, str]]:
@@ -89,22 +103,27 @@ class ImageImport:
 
     def fingerprint(self) -> str:
         """Hash what the shards are made of."""
-        files = [
-            [one.path, *map(_identity, (one.file, one.caption, one.metadata))]
-            for one in self.found
-        ]
-        return fingerprint("import images", VERSION, self.layout.samples_per_shard, files)
+        size, files = self.layout.samples_per_shard, _identities(self.found)
+        return fingerprint("import images", VERSION, size, files)
+
+    def shard_fingerprints(self) -> dict[str, str]:
+        """Hash what each shard is made of."""
+        size, number = self.layout.samples_per_shard, self.layout.number
+        files = {shard: _identities(self.of(number(shard))) for shard in self.shards}
+        return {shard: fingerprint(VERSION, size, own)[:16] for shard, own in files.items()}
 
     def table(self) -> pa.Table:
         """Give what goes where, as an ``IMPORTED_IMAGES`` table."""
-        rows = [self._row(number, one) for number, one in enumerate(self.found)]
+        rows = [self._row(number, one) for number, one in enumerate(self.found) if one]
         rows += [{"path": path, "problem": problem} for path, problem in self.problems]
         return pa.Table.from_pylist(rows, pa.schema(IMPORTED_IMAGES.columns))
 
     def samples(self, shard: int) -> Iterator[NewSample]:
         """Give the samples of a shard."""
-        for number in self.layout.rows(shard, self.num_samples):
+        for number in self.layout.rows(shard, len(self.found)):
             one = self.found[number]
+            if one is None:
+                continue
             assert one.file is not None and one.extension is not None
             components = [
                 (one.extension, self._part(one.file)),
@@ -211,18 +230,110 @@ def write_images(
         InputError: The folder has tars that are not of this import. Nothing is written.
     """
     tars = {file.path for file in output.list_files(suffix=".tar")}
-    made_from = images.fingerprint()
-    if not _is_planned(output, made_from):
-        _check_empty(output, tars)
-    write_table(output, PLAN_NAME, IMPORTED_IMAGES, images.table(), fingerprint=made_from)
+    before = _about_plan(output)
+    if tars and before.get("fingerprint") != images.fingerprint():
+        raise InputError(
+            f"{output.url}: {min(tars)} is not of this import: the images changed since, "
+            "or it is of another one; choose an empty folder, or delete what is there"
+        )
+    return _write(images, output, before, on_shard)
+
+
+def update_images(
+    images: ImageImport, output: Storage, on_shard: OnShard | None = None
+) -> tuple[ImageImport, int]:
+    """Bring shards up to date with images that may have changed since.
+
+    An image that was imported before keeps its shard and its key. New ones come after
+    all those; of one that is gone the sample goes. A shard of which nothing changed is
+    left alone. With another size of shards all of this begins anew.
+
+    Args:
+        images: What :func:`find_images` or :func:`find_listed_images` gave.
+        output: An empty folder, or that of an earlier import.
+        on_shard: Told as each shard is there.
+
+    Returns:
+        The images as they are laid out now, and how many shards were written.
+
+    Raises:
+        InputError: The folder has tars that no import made. Nothing is written.
+    """
+    before = _about_plan(output)
+    made: Mapping[str, str] = before.get("shards", {})
+    tars = [file.path for file in output.list_files(suffix=".tar")]
+    for path in tars:
+        if path.removesuffix(".tar") not in made:
+            raise InputError(
+                f"{output.url}: {path} is not of this import; move it elsewhere, or "
+                "choose an empty folder"
+            )
+    if before.get("samples_per_shard") == images.layout.samples_per_shard:
+        plan = read_table(output, PLAN_NAME, IMPORTED_IMAGES, ["path", "key"])
+        images = _in_their_places(images, plan)
+    wanted = set(images.shards)
+    for path in tars:
+        if path.removesuffix(".tar") not in wanted:
+            output.delete(path)
+    return images, _write(images, output, before, on_shard)
+
+
+def _in_their_places(images: ImageImport, before: pa.Table) -> ImageImport:
+    """Give the images that a plan has the numbers that they have there."""
+    numbers: dict[str, deque[int]] = defaultdict(deque)  # a list may name a file twice
+    for row in before.filter(before["key"].is_valid()).to_pylist():
+        numbers[row["path"]].append(images.layout.sample(row["key"]))
+    end = 1 + max((number for each in numbers.values() for number in each), default=-1)
+    found: list[FoundFile | None] = [None] * end
+    for one in images.found:
+        if one and (own := numbers[shown_name(one.path)]):
+            found[own.popleft()] = one
+        else:
+            found.append(one)
+    while found[-1] is None:
+        found.pop()
+    return replace(images, found=found)
+
+
+def _write(
+    images: ImageImport,
+    output: Storage,
+    before: Mapping[str, Any],
+    on_shard: OnShard | None,
+) -> int:
+    """Write the plan, and the shards that are not there or were of another plan.
+
+    Those are named in the plan until they are written: what is interrupted is known.
+    """
+    now, made = images.shard_fingerprints(), before.get("shards", {})
+    tars = {file.path for file in output.list_files(suffix=".tar")}
+    changed = {shard for shard in now if made.get(shard) != now[shard]}
+    there = {shard for shard in now if f"{shard}.tar" in tars}
+    outdated = there & {*changed, *before.get("outdated", ())}
+
+    def write_plan(outdated: Collection[str]) -> None:
+        write_table(
+            output,
+            PLAN_NAME,
+            IMPORTED_IMAGES,
+            images.table(),
+            fingerprint=images.fingerprint(),
+            samples_per_shard=images.layout.samples_per_shard,
+            shards=now,
+            outdated=sorted(outdated),
+        )
+
+    write_plan(outdated)
     written = 0
-    for number, shard in enumerate(images.shards):
-        path = f"{shard}.tar"
-        if path not in tars:
-            write_shard(output, path, images.samples(number))
+    for shard in now:
+        number = images.layout.number(shard)
+        if shard not in there or shard in outdated:
+            write_shard(output, f"{shard}.tar", images.samples(number))
             written += 1
         if on_shard:
-            on_shard(shard, len(images.layout.rows(number, images.num_samples)))
+            on_shard(shard, sum(one is not None for one in images.of(number)))
+    if outdated:
+        write_plan(())
     return written
 
 
@@ -250,7 +361,7 @@ def _import(
             message += f", such as {shown_name(one.path)}: {one.problem}"
         raise InputError(message)
     made = ImageImport(source, layout or ShardLayout(), images, refused)
-    made.layout.num_shards(made.num_samples)
+    made.layout.num_shards(len(made.found))
     return made
 
 
@@ -296,6 +407,10 @@ def _beside(path: str, kind: str, sides: Mapping[str, StoredFile]) -> StoredFile
     )
 
 
+def _identities(found: Sequence[FoundFile | None]) -> list[Any]:
+    return [one.identity if one else None for one in found]
+
+
 def _identity(content: StoredFile | bytes | None) -> list[Any] | str | None:
     if isinstance(content, StoredFile):
         return [content.path, content.size, content.version]
@@ -306,16 +421,6 @@ def _shown_path(content: StoredFile | bytes | None) -> str | None:
     return shown_name(content.path) if isinstance(content, StoredFile) else None
 
 
-def _is_planned(output: Storage, made_from: str) -> bool:
-    return (
-        output.exists(PLAN_NAME)
-        and read_about(output, PLAN_NAME).get("fingerprint") == made_from
-    )
-
-
-def _check_empty(output: Storage, tars: set[str]) -> None:
-    if tars:
-        raise InputError(
-            f"{output.url}: {min(tars)} is not of this import: the images changed since, "
-            "or it is of another one; choose an empty folder, or delete what is there"
-        )
+def _about_plan(output: Storage) -> Mapping[str, Any]:
+    """Read what the plan that is there says of itself; nothing if there is none."""
+    return read_about(output, PLAN_NAME) if output.exists(PLAN_NAME) else {}

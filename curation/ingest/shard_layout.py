@@ -58,11 +58,20 @@ class ShardLayout:
         """Name a shard."""
         return str(number).zfill(SHARD_DIGITS)
 
+    def number(self, shard: str) -> int:
+        """Give the number of a shard by its name."""
+        return int(shard)
+
     def key(self, sample: int) -> str:
         """Name a sample by its number among all."""
         shard, row = divmod(sample, self.samples_per_shard)
         width = len(str(self.samples_per_shard - 1))
         return f"{self.shard(shard)}{row:0{width}d}"
+
+    def sample(self, key: str) -> int:
+        """Give the number of a sample among all by its key."""
+        shard, row = key[:SHARD_DIGITS], key[SHARD_DIGITS:]
+        return self.number(shard) * self.samples_per_shard + int(row)
 
     def rows(self, shard: int, num_samples: int) -> range:
         """Give the numbers of a shard's samples, of so many in all."""

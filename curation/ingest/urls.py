@@ -14,7 +14,7 @@ Its shards are read here like any others.
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ import pyarrow as pa
 from curation.errors import InputError, TableError
 from curation.fingerprint import fingerprint
 from curation.index import build_index
-from curation.ingest.downloads import Download, DownloadSettings, download_images
+from curation.ingest.downloads import Download, download_images
 from curation.ingest.sample_lists import CAPTION, metadata_json, read_list
 from curation.ingest.shard_layout import NewSample, ShardLayout, write_shard
+from curation.recipe import DownloadSettings
 from curation.storage import ByteRange, LocalStorage, Part, Storage
 from curation.storage.base import run_ahead
 from curation.tables import IMPORTED_URLS, read_about, read_table, write_table
@@ -205,8 +206,9 @@ class _Import:
     def _download(self, folder: Path, urls: Mapping[str, str]) -> dict[str, Download]:
         """Fetch the images of some keys into a folder."""
         turns = max(1, self.settings.concurrency // SHARDS_AT_ONCE)
+        settings = self.settings.model_copy(update={"concurrency": turns})
         targets = {folder / key: url for key, url in urls.items()}
-        came = download_images(targets, replace(self.settings, concurrency=turns))
+        came = download_images(targets, settings)
         return {path.name: download for path, download in came.items()}
 
     def _write_table(self, shard: str, table: pa.Table, made_from: str) -> None:

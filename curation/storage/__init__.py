@@ -54,11 +54,11 @@ def open_storage(url: str | Path, s3: S3Settings | None = None) -> Storage:
     return S3Storage(parts.netloc, parts.path.strip("/"), s3 or S3Settings())
 
 
-def open_stored_file(url: str) -> tuple[Storage, str]:
+def open_stored_file(url: str, s3: S3Settings | None = None) -> tuple[Storage, str]:
     """Give the storage of the folder that a file is in, and the file's name there.
 
     Raises:
         InputError, UnknownNameError: As :func:`open_storage`.
     """
     folder, _, name = url.rpartition("/")
-    return open_storage(folder or ("/" if url.startswith("/") else ".")), name
+    return open_storage(folder or ("/" if url.startswith("/") else "."), s3), name

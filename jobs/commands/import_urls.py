@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from curation.ingest.downloads import USER_AGENT, DownloadSettings
 from curation.ingest.shard_layout import SAMPLES_PER_SHARD, ShardLayout
 from curation.ingest.urls import UrlShard, import_urls, read_urls
+from curation.recipe import DownloadSettings
 from curation.storage import open_storage, open_stored_file
 from jobs.console import (
     format_bytes,
@@ -54,7 +54,7 @@ def import_listed_urls(
     ] = False,
     user_agent: Annotated[
         str, typer.Option(help="What servers are told of who asks.")
-    ] = USER_AGENT,
+    ] = _DEFAULT.user_agent,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch images and write them as raw shards; run it again to retry what failed."""
@@ -62,7 +62,11 @@ def import_listed_urls(
     listed = read_urls(lists, name, ShardLayout(samples_per_shard))
     output = open_storage(out)
     settings = DownloadSettings(
-        concurrency, timeout, max_bytes, allow_private_addresses, user_agent
+        concurrency=concurrency,
+        timeout_seconds=timeout,
+        max_bytes=max_bytes,
+        allow_private_addresses=allow_private_addresses,
+        user_agent=user_agent,
     )
     with terminal_progress() as progress:
         progress.start("import", len(listed.shards))

@@ -9,6 +9,7 @@ from rich.table import Table
 from curation.recipe import load_recipe
 from curation.selection import explain_empty
 from curation.storage import open_storage
+from curation_assets.lineage import Lineage
 from curation_assets.partitions import list_shards
 from jobs.console import (
     format_bytes,
@@ -19,6 +20,7 @@ from jobs.console import (
 )
 from jobs.curate import ORDER, CurateResult, curate
 from jobs.exit_codes import EXIT_SHARDS_FAILED
+from jobs.imports import bring_imports
 from jobs.options import JsonOption, RecipeOption, ShardsOption, choose_shards
 from jobs.retry import retry
 from jobs.summary import Summary, summarize
@@ -35,16 +37,27 @@ def run(
             help="First try again those images that could not be decoded or embedded.",
         ),
     ] = False,
+    retry_urls: Annotated[
+        bool,
+        typer.Option(
+            "--retry-urls",
+            help="First fetch again those URLs of imported lists that failed.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make everything that is missing or stale, from raw shards to filtered ones."""
+    """Make everything that is missing or stale, from imports to filtered shards."""
     settings = load_recipe(recipe)
+    result = CurateResult()
+    if Lineage(settings).imports:
+        with terminal_progress() as progress:
+            result += bring_imports(settings, progress, retry_urls=retry_urls)
     tars = list_shards(open_storage(settings.source, settings.s3))
     chosen = choose_shards(shards, list(tars))
     with terminal_progress() as progress:
         if retry_quarantined:
             retry(settings, progress, chosen)
-        result = curate(settings, progress, shards=chosen, until=until)
+        result += curate(settings, progress, shards=chosen, until=until)
     summary = summarize(settings, chosen)
     if as_json:
         print_json(summary.as_json() | result.as_json())
@@ -69,7 +82,9 @@ def run_tables(summary: Summary, result: CurateResult) -> list[Table | str]:
         shown.append(f"warning: the check {check} found:\n{found}")
     if result.failed:
         shown.append(
-            result_table("Not made", ("shard", "why"), list(result.failed.items()))
+            result_table(
+                "Not made", ("shard or import", "why"), list(result.failed.items())
+            )
         )
     return shown
 

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from curation.recipe import load_recipe
-from curation.storage import open_storage
-from curation_assets.partitions import list_shards
 from jobs.definitions import RECIPE_VARIABLE
+from jobs.imports import shards_so_far
 from jobs.instance import ROOT, dagster_home, limit_gpu_runs, open_instance, set_shards
 from jobs.options import RecipeOption
 from jobs.recipe_check import check_recipe
@@ -25,7 +24,8 @@ def ui(
     settings = load_recipe(recipe)
     check_recipe(settings)
     with open_instance(settings) as instance:
-        set_shards(instance, list_shards(open_storage(settings.source, settings.s3)))
+        if shards := shards_so_far(settings):
+            set_shards(instance, shards)
         limit_gpu_runs(instance)
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))
     os.environ[RECIPE_VARIABLE] = str(recipe.absolute())

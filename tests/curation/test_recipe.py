@@ -44,6 +44,10 @@ classifiers:
   sharp: {type: sharpness}
 duplicates: {exact: false, prefer: [aesthetic desc]}
 filter: width >= 200
+imports:
+  images:
+    listed: {list: lists/pictures.csv, folder: "s3://bucket/photos"}
+  urls: {laion-1: {list: laion.parquet, samples_per_shard: 10000, timeout_seconds: 10}}
 machine: {device: auto, batch_size: 8, workers: 2, shards_per_run: 10}
 """
     )
@@ -52,6 +56,12 @@ machine: {device: auto, batch_size: 8, workers: 2, shards_per_run: 10}
     assert recipe.images.extensions == ("jpg",)
     assert recipe.classifiers == {"sharp": {"type": "sharpness"}}
     assert recipe.machine.batch_size == 8
+    listed = recipe.imports.images["listed"]
+    assert listed.list == str(file.parent / "lists" / "pictures.csv")
+    assert listed.folder == "s3://bucket/photos"
+    laion = recipe.imports.urls["laion-1"]
+    assert laion.list == str(file.parent / "laion.parquet")
+    assert (laion.timeout_seconds, laion.concurrency) == (10, 64)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +104,8 @@ def test_a_missing_recipe_says_where_to_get_one(tmp_path: Path) -> None:
             GOOD + "filtr: x\n",
             "4: filtr: There is no setting 'filtr'; did you mean filter or filtered? Those "
             "that exist: checks, classifiers, duplicates, encoder, filter, filtered, "
-            "images, machine, name, nightly_cron, on_damage, output, release, s3, source, "
-            "text_encoder.",
+            "images, imports, machine, name, nightly_cron, on_damage, output, release, s3, "
+            "source, text_encoder.",
         ),
         (
             GOOD + "encoder:\n  model: x\n  wieghts: hub\n",
@@ -118,6 +128,29 @@ def test_a_missing_recipe_says_where_to_get_one(tmp_path: Path) -> None:
         (
             GOOD + "machine:\n  device: tpu\n",
             "5: machine.device: this should be 'cuda', 'cpu' or 'auto'; found 'tpu'",
+        ),
+        (
+            GOOD + "imports:\n  urls:\n    a/b, c: {list: x.csv}\n",
+            "6: imports.urls.a/b, c: an input's name is a folder and a partition key: up "
+            "to 64 letters, digits, '-' and '_', the first of them no '-' or '_'",
+        ),
+        (
+            GOOD + "imports:\n  urls:\n    a: {list: x.csv, timeot_seconds: 3}\n",
+            "6: imports.urls.a.timeot_seconds: There is no setting 'timeot_seconds'; did "
+            "you mean timeout_seconds? Those that exist: allow_private_addresses, "
+            "concurrency, list, max_bytes, samples_per_shard, timeout_seconds, user_agent.",
+        ),
+        (
+            GOOD + "imports:\n  urls:\n    a: {}\n",
+            "6: imports.urls.a.list: this setting is required and has no default",
+        ),
+        (
+            GOOD + "imports:\n  images:\n    a: {}\n",
+            "6: imports.images.a: name a folder of images, or a list of them",
+        ),
+        (
+            GOOD + "imports:\n  images: {a: {folder: x}}\n  urls: {a: {list: x}}\n",
+            "4: imports: a names images and URLs; their shards would share a folder",
         ),
         (
             GOOD + "machine:\n  workers: -3\n",

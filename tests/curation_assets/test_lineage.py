@@ -73,6 +73,18 @@ def test_the_filter_is_a_setting_of_the_groups_only_where_it_decides() -> None:
     assert version(passing, "width > 1") != version(passing, "width > 2")
 
 
+def test_inputs_are_of_the_recipe_and_of_no_code_version() -> None:
+    def with_list(path: str) -> Recipe:
+        imports = {"imports": {"urls": {"web": {"list": path}}}}
+        return RECIPE.model_validate(RECIPE.model_dump() | imports)
+
+    one, other = with_list("/one.csv"), with_list("/other.csv")
+    assert changed(one, other) == set()
+    assert Lineage(one).recipe_version != Lineage(other).recipe_version
+    assert Lineage(one).inputs("raw_shard") == ("imported_urls",)
+    assert Lineage(RECIPE).inputs("raw_shard") == ()
+
+
 @pytest.mark.parametrize("asset", VERSIONS)
 def test_an_artifact_depends_on_each_of_its_inputs(asset: str) -> None:
     lineage = Lineage(RECIPE)

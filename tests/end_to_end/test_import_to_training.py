@@ -19,6 +19,9 @@ RECIPE = """\
 name: imported
 source: raw
 output: curated
+imports:
+  images:
+    mine: {list: pictures/list.csv, samples_per_shard: 5}
 encoder: {precision: fp32}
 filter: caption_words >= 2 and metadata.kind == "photograph"
 machine: {device: cpu, workers: 1}
@@ -36,7 +39,7 @@ def curate(*arguments: object) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Save photographs under names that no tar would like, and import them."""
+    """Save photographs under names that no tar would like, and curate them."""
     from skimage import data
 
     rows = ["path,caption,kind"]
@@ -52,8 +55,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    source = tmp_path / "pictures" / "list.csv"
-    curate("import", "images", source, tmp_path / "raw", "--samples-per-shard", 5)
     curate("run", "--recipe", tmp_path / "recipe.yaml")
     return tmp_path
 
@@ -72,7 +73,7 @@ def test_files_become_a_training_set_without_a_byte_changed(folder: Path) -> Non
         if name != "brick"
     }
     kept: dict[str, list[bytes]] = {}
-    for tar in sorted(shards.root.glob("*.tar")):
+    for tar in sorted(shards.root.rglob("*.tar")):
         for files in read_with_webdataset(tar).values():
             kept.setdefault(files["txt"].decode().split("\n")[1], []).append(files["jpg"])
     assert {caption: sorted(images) for caption, images in kept.items()} == originals
@@ -80,7 +81,7 @@ def test_files_become_a_training_set_without_a_byte_changed(folder: Path) -> Non
     vectors, keys = _stored(shards)
     pixels = [
         np.asarray(Image.open(io.BytesIO(files["jpg"]))).tobytes()
-        for tar in sorted(shards.root.glob("*.tar"))
+        for tar in sorted(shards.root.rglob("*.tar"))
         for files in read_with_webdataset(tar).values()
     ]
     dataset = ImageEmbeddingDataset(
@@ -99,7 +100,7 @@ def test_files_become_a_training_set_without_a_byte_changed(folder: Path) -> Non
         *("export", "match", clip / "img_emb", clip / "metadata", matched),
         *("--shards", shards.url),
     )
-    for file in (folder / "npy").glob("*.npy"):
+    for file in (folder / "npy").rglob("*.npy"):
         assert np.array_equal(np.load(matched / file.name), np.load(file))
 
 

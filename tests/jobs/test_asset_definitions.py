@@ -20,6 +20,10 @@ def test_a_recipe_has_the_assets_that_it_needs_and_no_others(curated: Curated) -
     assert not {"filter_cuts", "caption_embeddings"} & names(curated)
     curated.edit("not is_duplicate", "top_fraction(width, 0.5)")
     curated.edit("machine:", "text_encoder: {}\nmachine:")
+    curated.edit(
+        "machine:",
+        "imports: {images: {a: {folder: photos}}, urls: {b: {list: l.csv}}}\nmachine:",
+    )
     assert names(curated) == {*ASSETS, *RELEASE_ASSETS}
 
 

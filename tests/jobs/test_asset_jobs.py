@@ -53,6 +53,10 @@ def run(
 
 
 def test_each_job_says_what_it_is_for_and_of_which_recipe(curated: Curated) -> None:
+    curated.edit(
+        "machine:",
+        "imports: {images: {a: {folder: photos}}, urls: {b: {list: l.csv}}}\nmachine:",
+    )
     definitions = build_definitions(curated.recipe)
     for name, about in ASSET_JOBS.items():
         job = definitions.resolve_job_def(name)

@@ -134,6 +134,20 @@ def test_a_shard_in_an_unfinished_run_of_a_named_job_is_left_alone(ticks: Ticks)
     assert "1 shard(s) are being worked on" in str(ticks.tick().skip_reason)
 
 
+def test_shards_of_an_input_are_left_alone_while_it_is_imported(ticks: Ticks) -> None:
+    for tar in ticks.curated.source.root.rglob("*.tar"):
+        os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
+    ticks.tick()
+    create_run_for_test(
+        ticks.instance,
+        job_name="import_urls",
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "train"},
+    )
+    (request,) = ticks.tick().run_requests or []
+    assert request.tags["dagster/asset_partition_range_end"] == "00000"
+
+
 def test_its_runs_say_what_they_are_about_and_let_others_go_first(ticks: Ticks) -> None:
     tar = ticks.curated.source.root / "00000.tar"
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))

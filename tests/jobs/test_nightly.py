@@ -2,9 +2,14 @@
 
 import shutil
 
+import dagster as dg
+import pytest
+
+from curation.errors import InputError
 from jobs.definitions import build_definitions
 from jobs.instance import open_instance
 from tests.conftest import Curated
+from tests.import_world import ImportWorld
 
 
 def test_the_job_makes_what_is_missing(curated: Curated) -> None:
@@ -15,6 +20,16 @@ def test_the_job_makes_what_is_missing(curated: Curated) -> None:
         assert len(curated.output.list_files("filtered")) == 9
         runs = instance.get_runs()
     assert {run.job_name for run in runs} >= {"nightly_curation", "__ASSET_JOB"}
+
+
+def test_the_job_imports_first(
+    importing: ImportWorld, import_records: dg.DagsterInstance
+) -> None:
+    (importing.folder / "photos").rename(importing.folder / "away")
+    (importing.folder / "list.csv").unlink()
+    job = build_definitions(importing.recipe).resolve_job_def("nightly_curation")
+    with pytest.raises(InputError, match="nothing could be imported"):
+        job.execute_in_process(instance=import_records)
 
 
 def test_a_night_with_nothing_to_do_starts_no_run(curated: Curated) -> None:

@@ -44,6 +44,11 @@ def test_a_recipe_that_fits_together_passes() -> None:
         ({"output": "/data/raw/made"}, InputError, "within the source"),
         ({"output": "/data/raw"}, InputError, "within the source"),
         ({"source": "s3://b/raw", "output": "s3://b/raw/x"}, InputError, "within"),
+        (
+            {"imports": {"images": {"mine": {"folder": "/data"}}}},
+            InputError,
+            r"imports\.images\.mine\.folder: /data and /data/raw.* take them apart",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(

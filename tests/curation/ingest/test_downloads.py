@@ -4,13 +4,13 @@ import asyncio
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from curation.errors import StorageError
-from curation.ingest.downloads import Download, DownloadSettings, download_images
+from curation.ingest.downloads import Download, download_images
+from curation.recipe import DownloadSettings
 from tests.curation.ingest.web_server import WebServer, photograph, serve_images
 
 HERE = DownloadSettings(max_bytes=100_000, allow_private_addresses=True)
@@ -75,7 +75,7 @@ def test_an_answer_that_drips_in_ends_at_the_deadline(
     server: WebServer, tmp_path: Path
 ) -> None:
     (found,) = download(
-        [f"{server.url}/drip/a"], tmp_path, replace(HERE, timeout_seconds=0.5)
+        [f"{server.url}/drip/a"], tmp_path, HERE.model_copy(update={"timeout_seconds": 0.5})
     )
     assert found.error == "no whole answer within 0.5 s"
 
@@ -117,7 +117,7 @@ def test_addresses_that_are_not_public_are_not_connected_to(
     hosts = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]"]
     hosts += ["0.0.0.0", "10.0.0.1", "169.254.169.254", "[fe80::1]", "224.0.0.1"]
     hosts += ["[64:ff9b::7f00:1]", "[2002:7f00:1::]"]
-    settings = replace(HERE, allow_private_addresses=False)
+    settings = HERE.model_copy(update={"allow_private_addresses": False})
     urls = [f"http://{host}:{port}/image/1" for host in hosts]
     found = download(urls, tmp_path, settings)
     assert [

@@ -4,10 +4,11 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from curation.ingest.images import (
     PLAN_NAME,
     find_images,
     find_listed_images,
+    update_images,
     write_images,
 )
 from curation.ingest.shard_layout import ShardLayout
@@ -227,6 +229,123 @@ def test_a_folder_of_other_shards_is_left_alone(tmp_path: Path) -> None:
     save(tmp_path / "in", {"0.png": picture(0)})
     with pytest.raises(InputError, match="the images changed since"):
         write_images(find_images(source), output)
+
+
+@dataclass(frozen=True)
+class Failing(MemoryStorage):
+    """Storage that fails at some write."""
+
+    left: list[int] = field(default_factory=list)
+    """How many writes go well before one fails; none do if it is empty."""
+
+    @contextmanager
+    def open_writer(self, path: str) -> Iterator[BinaryIO]:
+        with super().open_writer(path) as file:
+            yield file
+            if self.left:
+                self.left[0] -= 1
+                if self.left[0] < 0:
+                    raise StorageError("away")
+
+
+def put(source: MemoryStorage, state: Mapping[str, int]) -> None:
+    """Make a folder have these images: name to what it shows."""
+    for file in source.list_files():
+        if file.path.removesuffix(".png") not in state:
+            source.delete(file.path)
+    for name, shows in state.items():
+        if not source.exists(f"{name}.png") or source.read(f"{name}.png") != picture(shows):
+            source.write(f"{name}.png", picture(shows))
+
+
+def by_path(output: MemoryStorage) -> dict[str, tuple[str, bytes]]:
+    """Read the key and the image of every sample, by the path of its file."""
+    found = {}
+    for shard in output.list_files(suffix=".tar"):
+        with tarfile.open(fileobj=io.BytesIO(output.read(shard.path))) as tar:
+            files = {name: tar.extractfile(name) for name in tar.getnames()}
+            data = {name: file.read() for name, file in files.items() if file}
+        for key in {name.partition(".")[0] for name in data}:
+            path = json.loads(data[f"{key}.json"])["path"]
+            found[path] = (key, data[f"{key}.png"])
+    return found
+
+
+def versions(output: MemoryStorage) -> dict[str, str]:
+    return {file.path: file.version for file in output.list_files(suffix=".tar")}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 2), min_size=1),
+            st.none() | st.integers(0, 3),
+        ),
+        min_size=2,
+        max_size=4,
+    )
+)
+def test_what_stays_keeps_its_key_and_only_shards_that_changed_are_rewritten(
+    states: list[tuple[dict[str, int], int | None]],
+) -> None:
+    source, output = MemoryStorage("in"), Failing("out")
+    before: dict[str, tuple[str, bytes]] = {}
+    for state, fails_at in states:
+        put(source, state)
+        tars = versions(output)
+        if fails_at is not None:
+            output.left.append(fails_at)
+            with suppress(StorageError):
+                update_images(find_images(source, ShardLayout(2)), output)
+            output.left.clear()
+        images, written = update_images(find_images(source, ShardLayout(2)), output)
+        now = by_path(output)
+        assert {path: data for path, (_, data) in now.items()} == {
+            f"{name}.png": picture(shows) for name, shows in state.items()
+        }
+        assert images.num_samples == len(now) == len({key for key, _ in now.values()})
+        if fails_at is None:
+            assert all(now[p][0] == key for p, (key, _) in before.items() if p in now)
+            concerned = {
+                f"{each[path][0][:5]}.tar"
+                for path in {*before, *now}
+                for each in (before, now)
+                if path in each and before.get(path) != now.get(path)
+            }
+            rewritten = {p for p, v in versions(output).items() if tars.get(p) != v}
+            assert rewritten <= concerned
+            assert written == len(rewritten)
+        before = now
+
+
+def test_shards_that_no_import_made_are_not_updated() -> None:
+    source, output = MemoryStorage("in"), MemoryStorage("out")
+    put(source, {"a": 1})
+    output.write("00007.tar", b"someone else's")
+    with pytest.raises(InputError, match=r"00007\.tar is not of this import"):
+        update_images(find_images(source), output)
+    assert list(output.files) == ["00007.tar"]
+
+
+def test_another_size_of_shards_begins_anew() -> None:
+    source, output = MemoryStorage("in"), MemoryStorage("out")
+    put(source, {"a": 0, "b": 1, "c": 2})
+    update_images(find_images(source, ShardLayout(1)), output)
+    update_images(find_images(source, ShardLayout(2)), output)
+    keys = sorted(key for key, _ in by_path(output).values())
+    assert keys == ["000000", "000001", "000010"]
+
+
+def test_a_file_that_a_list_names_twice_is_two_samples_that_keep_their_keys() -> None:
+    source, output = MemoryStorage("in"), MemoryStorage("out")
+    put(source, {"a": 0, "b": 1})
+    for rows in ("a.png,one\na.png,two\n", "b.png,new\na.png,one\na.png,two\n"):
+        source.write("list.csv", b"path,caption\n" + rows.encode())
+        images = find_listed_images(source, "list.csv", source, ShardLayout(1))
+        _, written = update_images(images, output)
+    assert written == 1
+    for number, caption in enumerate((b"one", b"two", b"new")):
+        assert caption in output.read(f"0000{number}.tar")
 
 
 def test_nothing_to_import_is_an_error(tmp_path: Path) -> None:

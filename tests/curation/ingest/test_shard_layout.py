@@ -38,6 +38,7 @@ def test_every_sample_has_a_place_and_a_key_of_its_own(
     ]
     assert [sample for rows in shards for sample in rows] == list(range(num_samples))
     keys = [layout.key(sample) for sample in range(num_samples)]
+    assert [layout.sample(key) for key in keys] == list(range(num_samples))
     assert keys == sorted(set(keys))
     width = len(keys[0]) - 5
     found, rows = split_digits(pa.array(keys), "here", index_width=width)

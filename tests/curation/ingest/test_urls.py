@@ -1,7 +1,7 @@
 """Lists of URLs as shards: from a real server, twice, with what fails in between."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,23 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.errors import InputError, TableError
-from curation.ingest.downloads import DownloadSettings
 from curation.ingest.shard_layout import ShardLayout
 from curation.ingest.urls import NOT_FETCHED, UrlList, UrlShard, import_urls, read_urls
+from curation.recipe import DownloadSettings
 from curation.storage import LocalStorage, S3Storage, Storage
 from curation.tables import IMPORTED_URLS, read_table, write_table
 from curation.testing.readers import read_with_webdataset
-from tests.curation.ingest.web_server import WebServer, photograph, serve_images
+from tests.curation.ingest.web_server import WebServer, photograph
 
 HERE = DownloadSettings(
     concurrency=8, timeout_seconds=20, max_bytes=100_000, allow_private_addresses=True
 )
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with serve_images() as serving:
-        yield serving
 
 
 def listed(

@@ -1,21 +1,13 @@
 """``curate import urls``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.curation.ingest.web_server import WebServer, serve_images
+from tests.curation.ingest.web_server import WebServer
 from tests.jobs.commands.conftest import Run
 
 HERE = "--allow-private-addresses"
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with serve_images() as serving:
-        yield serving
 
 
 def test_urls_become_shards_and_a_second_run_retries(

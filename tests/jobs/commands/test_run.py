@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.conftest import Curated
+from tests.import_world import ImportWorld
 from tests.jobs.commands.conftest import Run
 
 
@@ -66,3 +67,22 @@ def test_a_shard_that_fails_costs_itself_and_ends_with_its_own_code(
     curated.output.delete(path)
     told = run_json("run", "--recipe", curated.recipe_file)
     assert told["failed"] == {}
+
+
+def test_an_import_that_fails_has_its_own_code_and_urls_are_retried_when_asked_for(
+    importing: ImportWorld, run_json: Callable[..., Any]
+) -> None:
+    recipe = ("--recipe", importing.recipe_file, "--until", "raw_shard")
+    photos = importing.folder / "photos"
+    photos.rename(importing.folder / "away")
+    assert list(run_json("run", *recipe, code=3)["failed"]) == ["photos"]
+    (importing.folder / "away").rename(photos)
+    importing.server.mended = True
+    told = run_json("run", *recipe, "--retry-urls")
+    assert told["seconds"].keys() == {
+        "imported_images",
+        "imported_urls",
+        "raw_shard",
+        "checks",
+    }
+    assert importing.server.asked["/flaky/5"] == 2

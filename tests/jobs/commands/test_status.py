@@ -7,6 +7,7 @@ import pytest
 
 from curation_assets.lineage import VERSIONS
 from tests.conftest import Curated
+from tests.import_world import ImportWorld
 from tests.jobs.commands.conftest import Run
 
 
@@ -28,6 +29,19 @@ def test_what_is_due_is_named_with_its_cause(
     assert set(told["due"]["selection"].values()) == {cause}
     _, out = run("status", "--recipe", curated.recipe_file)
     assert "selection changes (3)" in out
+
+
+def test_imports_that_are_due_are_told_before_there_are_shards(
+    importing: ImportWorld, run_json: Callable[..., Any], run: Run
+) -> None:
+    told = run_json("status", "--recipe", importing.recipe_file)
+    assert told["shards"] == 0
+    assert told["imports"] == {
+        "imported_images": {"photos": "new"},
+        "imported_urls": {"web": "new"},
+    }
+    _, out = run("status", "--recipe", importing.recipe_file)
+    assert "web: new" in out and "curate run" in out
 
 
 def test_settings_and_code_that_changed_are_told(

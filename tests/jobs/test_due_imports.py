@@ -1,0 +1,79 @@
+"""The sensor ``due_imports``, tick by tick, on real files and a real instance."""
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from curation.recipe import Recipe
+from jobs.definitions import build_definitions
+from jobs.due_imports import tick
+from tests.import_world import ImportWorld, materialized
+
+
+def test_what_is_due_is_asked_for_under_one_key_and_what_it_asks_for_runs(
+    importing: ImportWorld, import_records: dg.DagsterInstance
+) -> None:
+    definitions = build_definitions(importing.recipe)
+    repository = definitions.get_repository_def()
+    context = dg.build_sensor_context(
+        instance=import_records, repository_def=repository, sensor_name="due_imports"
+    )
+    asked = repository.get_sensor_def("due_imports").evaluate_tick(context).run_requests
+    assert asked is not None
+    assert [(one.job_name, one.partition_key) for one in asked] == [
+        ("import_images", "photos"),
+        ("import_urls", "web"),
+    ]
+    again = tick(import_records, importing.recipe).run_requests or []
+    assert [one.run_key for one in again] == [one.run_key for one in asked]
+    for one in asked:
+        job = definitions.resolve_job_def(one.job_name or "")
+        job.execute_in_process(instance=import_records, partition_key=one.partition_key)
+    assert materialized(import_records, "imported_images", "imported_urls") == [
+        "photos",
+        "web",
+    ]
+    result = tick(import_records, importing.recipe)
+    assert not result.run_requests
+    assert "everything is imported" in str(result.skip_reason)
+    importing.list_urls("/image/4")
+    (changed,) = tick(import_records, importing.recipe).run_requests or []
+    assert changed.run_key not in [one.run_key for one in asked]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"job_name": "import_urls", "tags": {"dagster/partition": "web"}},
+        {
+            "asset_selection": frozenset({dg.AssetKey("imported_urls")}),
+            "tags": {
+                "dagster/asset_partition_range_start": "web",
+                "dagster/asset_partition_range_end": "web",
+            },
+        },
+    ],
+)
+def test_what_is_being_imported_is_not_asked_for(
+    importing: ImportWorld, import_records: dg.DagsterInstance, run: dict[str, object]
+) -> None:
+    create_run_for_test(import_records, status=dg.DagsterRunStatus.STARTED, **run)  # type: ignore[arg-type]
+    asked = tick(import_records, importing.recipe).run_requests or []
+    assert [one.partition_key for one in asked] == ["photos"]
+
+
+def test_an_input_that_is_not_there_is_told_and_starts_nothing(
+    importing: ImportWorld, import_records: dg.DagsterInstance
+) -> None:
+    (importing.folder / "list.csv").unlink()
+    recipe = importing.edit("photos: {folder: photos", "photos: {list: photos.csv")
+    result = tick(import_records, recipe)
+    assert not result.run_requests
+    assert "photos.csv" in str(result.skip_reason)
+    assert "list.csv" in str(result.skip_reason)
+
+
+def test_a_recipe_without_imports_has_no_such_sensor() -> None:
+    recipe = Recipe(name="none", source="/nowhere", output="/elsewhere")
+    names = [sensor.name for sensor in build_definitions(recipe).sensors or []]
+    assert names == ["new_shards", "failure_causes"]
