@@ -21,6 +21,8 @@ CLUSTER_BINS = dg.DynamicPartitionsDefinition(name="cluster_bins")
 """Groups of cells that embeddings are compared in, by their numbers."""
 
 SUFFIX = ".tar"
+MARKER = ".done"
+"""Appended to a tar's name, the name of the file that says that the tar is complete."""
 
 # Dagster's UI splits typed keys at commas and reads "..." as a range; "|" separates the
 # dimensions of multi-partition keys; control characters break its logs.
@@ -33,13 +35,40 @@ def list_shards(source: Storage) -> dict[str, StoredFile]:
     Raises:
         InputError: There is no tar, or a tar's path can't be a partition key.
     """
-    tars = source.list_files(suffix=SUFFIX)
-    if not tars:
+    return _shards_among(source.list_files(suffix=SUFFIX), source)
+
+
+def list_marked_shards(source: Storage) -> tuple[dict[str, StoredFile], set[str]]:
+    """List the tars, and tell of which a marker says that they are complete.
+
+    A tar that was replaced is newer than its marker, by the clock of the storage that both
+    lie in, until it is marked anew.
+
+    Returns:
+        What :func:`list_shards` does; and those of the keys whose tar has a marker that is
+        as new as it is.
+
+    Raises:
+        InputError: As :func:`list_shards`.
+    """
+    files = source.list_files()
+    shards = _shards_among([f for f in files if f.path.endswith(SUFFIX)], source)
+    written = {file.path: file.written_ns for file in files}
+    marked = {
+        shard
+        for shard, tar in shards.items()
+        if written.get(tar.path + MARKER, -1) >= tar.written_ns
+    }
+    return shards, marked
+
+
+def _shards_among(tars: Iterable[StoredFile], source: Storage) -> dict[str, StoredFile]:
+    shards = {tar.path.removesuffix(SUFFIX): tar for tar in tars}
+    if not shards:
         raise InputError(
             f"{source.url}: there is no .tar file in this folder or below it; set `source` "
             "in the recipe to where the raw shards are"
         )
-    shards = {tar.path.removesuffix(SUFFIX): tar for tar in tars}
     check_shard_keys(shards, source.url)
     return shards
 

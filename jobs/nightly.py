@@ -4,6 +4,7 @@ import dagster as dg
 
 from curation.recipe import Recipe
 from curation_assets.run_tags import BY_ITSELF
+from jobs.arrivals import tell_waiting
 from jobs.curate import curate
 from resources.progress import LineProgress
 
@@ -20,6 +21,8 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
         result = curate(recipe, LineProgress(context.log.info), instance=context.instance)
         if not result.num_runs:
             context.log.info("Everything was up to date: there was nothing to do.")
+        if result.waiting:
+            context.log.info(tell_waiting(recipe, result.waiting))
         if result.failed:
             told = "".join(f"\n  {s}: {why}" for s, why in result.failed.items())
             raise dg.Failure(f"{len(result.failed)} shard(s) failed:{told}")

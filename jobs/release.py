@@ -12,7 +12,6 @@ from curation.release.publish import ReleaseOptions
 from curation.release.takedown import Takedown, take_down
 from curation.storage import Storage, open_storage
 from curation_assets.lineage import Lineage
-from curation_assets.partitions import list_shards
 from curation_assets.release import (
     RELEASE,
     RELEASE_STEP,
@@ -21,6 +20,7 @@ from curation_assets.release import (
     release_version,
 )
 from curation_assets.run_tags import launch_tags
+from jobs.arrivals import find_arrivals
 from jobs.asset_definitions import asset_definitions
 from jobs.curate import run_error
 from jobs.instance import open_instance, set_shards
@@ -54,9 +54,8 @@ def make_release(
         CurationError: As :func:`curation.release.publish.publish_release`.
     """
     output = open_storage(recipe.output, recipe.s3)
-    tars = list_shards(open_storage(recipe.source, recipe.s3))
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
-        set_shards(instance, tars)
+        set_shards(instance, find_arrivals(instance, recipe).versions)
         before = {manifest.name for manifest in list_releases(output)}
         _run(recipe, progress, instance, {"name": name, "anew": anew, "as_is": as_is})
         made = last_of(output, Lineage(recipe))

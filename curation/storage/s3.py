@@ -348,4 +348,5 @@ def _translated(where: str, error: Exception) -> CurationError:
 
 
 def _stored(path: str, info: dict[str, Any]) -> StoredFile:
-    return StoredFile(path, info["size"], str(info["ETag"]).strip('"'))
+    written_ns = int(info["LastModified"].timestamp()) * 1_000_000_000
+    return StoredFile(path, info["size"], str(info["ETag"]).strip('"'), written_ns)

@@ -7,13 +7,12 @@ from typing import Any
 from rich.table import Table
 
 from curation.recipe import Recipe, load_recipe
-from curation.storage import open_storage
 from curation_assets.lineage import GLOBAL_ASSETS, Lineage
-from curation_assets.partitions import list_shards
+from jobs.arrivals import Arrivals, find_arrivals, tell_waiting
 from jobs.console import print_json, print_result, result_table
 from jobs.instance import open_instance
 from jobs.options import JsonOption, RecipeOption
-from jobs.plan import Plan, current_plan
+from jobs.plan import Plan, make_plan, output_files
 from jobs.recipe_check import check_recipe
 
 MOST_CAUSES = 3  # of one asset that are shown
@@ -23,34 +22,32 @@ def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
     """Show which shards of which asset are missing or stale, and why. Runs nothing."""
     settings = load_recipe(recipe)
     check_recipe(settings)
-    tars = list_shards(open_storage(settings.source, settings.s3))
-    plan = find_plan(settings)
+    with open_instance(settings) as instance:
+        arrivals = find_arrivals(instance, settings)
+        files = output_files(settings)
+        plan = make_plan(instance, Lineage(settings), arrivals.versions, files)
     if as_json:
-        print_json({"shards": len(tars), "due": plan.due, "global_due": plan.global_due})
+        due = {"due": plan.due, "global_due": plan.global_due}
+        print_json({"shards": len(arrivals.tars), "waiting": arrivals.waiting, **due})
         return
-    print_result(*_tables(settings, plan, len(tars)))
+    print_result(*_tables(settings, plan, arrivals))
 
 
-def find_plan(recipe: Recipe) -> Plan:
-    """Compare what should be with what is on record and in the output."""
-    with open_instance(recipe) as instance:
-        return current_plan(instance, Lineage(recipe))
-
-
-def _tables(recipe: Recipe, plan: Plan, num_shards: int) -> list[Table | str]:
+def _tables(recipe: Recipe, plan: Plan, arrivals: Arrivals) -> list[Table | str]:
+    num_shards = len(arrivals.versions)
     rows: list[tuple[Any, ...]] = []
     for asset, causes in plan.due.items():
         rows.append((asset, num_shards - len(causes), len(causes), _told(causes.values())))
     for asset in [a for a in Lineage(recipe).assets if a in GLOBAL_ASSETS]:
         cause = plan.global_due.get(asset)
         rows.append((asset, int(cause is None), int(cause is not None), cause or ""))
-    title = f"{recipe.name}: {num_shards} shards in {recipe.source}"
-    after = (
-        "Everything is up to date."
-        if plan.is_empty
-        else "`curate run` makes what is due, and what follows from it."
-    )
-    return [result_table(title, ("asset", "made", "due", "because"), rows), after]
+    title = f"{recipe.name}: {len(arrivals.tars)} shards in {recipe.source}"
+    after = [tell_waiting(recipe, arrivals.waiting)] if arrivals.waiting else []
+    if not plan.is_empty:
+        after.append("`curate run` makes what is due, and what follows from it.")
+    elif not after:
+        after = ["Everything is up to date."]
+    return [result_table(title, ("asset", "made", "due", "because"), rows), *after]
 
 
 def _told(causes: Any) -> str:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from curation.recipe import load_recipe
-from curation.storage import open_storage
-from curation_assets.partitions import list_shards
+from jobs.arrivals import find_arrivals
 from jobs.definitions import RECIPE_VARIABLE
 from jobs.instance import ROOT, dagster_home, limit_gpu_runs, open_instance, set_shards
 from jobs.options import RecipeOption
@@ -25,7 +24,7 @@ def ui(
     settings = load_recipe(recipe)
     check_recipe(settings)
     with open_instance(settings) as instance:
-        set_shards(instance, list_shards(open_storage(settings.source, settings.s3)))
+        set_shards(instance, find_arrivals(instance, settings).versions)
         limit_gpu_runs(instance)
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))
     os.environ[RECIPE_VARIABLE] = str(recipe.absolute())
