@@ -74,17 +74,17 @@ def tick(
         return dg.SensorResult(skip_reason=f"nothing could be listed: {error}")
     known = dict.fromkeys(instance.get_dynamic_partitions(SHARDS.name or ""))
     new = [shard for shard in arrivals.versions if shard not in known]
-    gone = [shard for shard in known if shard not in arrivals.tars]
-    order = [shard for shard in known if shard in arrivals.tars] + new
     cursor = json.dumps(arrivals.unrecorded, sort_keys=True)
-    busy = _busy(instance, order)
+    busy = _busy(instance, [*known, *new])
     if busy is None:
         return dg.SensorResult(
             skip_reason="a run over all shards is under way", cursor=cursor
         )
+    # an unfinished run fails if an end of its range is deleted
+    gone = [shard for shard in known if shard not in arrivals.tars and shard not in busy]
     runs = next_runs(
         make_plan(instance, lineage, arrivals.versions, files),
-        order,
+        [shard for shard in (*known, *new) if shard not in gone],
         shards_per_run=recipe.machine.shards_per_run,
         busy=busy,
         put_off=arrivals.waiting,

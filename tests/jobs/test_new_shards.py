@@ -94,6 +94,27 @@ def test_a_tar_that_is_gone_is_no_partition_any_more(daemon: Daemon, raw: Path) 
     assert daemon.instance.get_dynamic_partitions("shards") == ORDER[1:]
 
 
+def test_a_tar_that_is_gone_stays_a_partition_while_a_run_is_about_it(
+    daemon: Daemon, raw: Path
+) -> None:
+    run = create_run_for_test(
+        daemon.instance,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={
+            "dagster/asset_partition_range_start": "00000",
+            "dagster/asset_partition_range_end": "train/00001",
+        },
+        asset_selection=frozenset({dg.AssetKey("embeddings")}),
+    )
+    for shard in ("train/00001", "train/00002"):
+        (raw / f"{shard}.tar").unlink()
+    daemon.tick()
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER[:2]
+    daemon.instance.report_run_failed(run)
+    daemon.tick()
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER[:1]
+
+
 def test_a_shard_in_an_unfinished_run_is_left_alone(daemon: Daemon, raw: Path) -> None:
     tar = raw / "00000.tar"
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
