@@ -25,6 +25,7 @@ from curation_assets.partitions import SHARDS
 from curation_assets.run_tags import launch_tags
 from jobs.arrivals import Arrivals, find_arrivals
 from jobs.asset_definitions import asset_definitions
+from jobs.dead_runs import end_dead_runs, process_tag
 from jobs.failure_causes import tell_cause
 from jobs.instance import open_instance, set_shards
 from jobs.next_runs import NextRun, next_runs
@@ -99,6 +100,7 @@ def curate(
     watcher = _Watcher(progress)
     definitions = asset_definitions(recipe, progress=watcher)
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
+        end_dead_runs(instance)
         arrivals = find_arrivals(instance, recipe)
         chosen = set(arrivals.versions if shards is None else shards)
         result = CurateResult(failed=watcher.failed, waiting=arrivals.waiting)
@@ -106,7 +108,7 @@ def curate(
         runner = _Runner(
             definitions.resolve_implicit_global_asset_job_def(),
             instance,
-            launch_tags(Lineage(recipe)),
+            launch_tags(Lineage(recipe)) | process_tag(),
             watcher,
             result,
         )

@@ -22,6 +22,7 @@ from curation_assets.run_tags import BY_ITSELF, launch_tags
 from curation_assets.shard_asset import recorded_versions
 from jobs.arrivals import Arrivals, find_arrivals, tell_waiting
 from jobs.asset_jobs import ASSET_JOBS
+from jobs.dead_runs import end_dead_runs
 from jobs.next_runs import RANGE_END, RANGE_START, NextRun, next_runs
 from jobs.plan import make_plan, output_files
 
@@ -75,6 +76,7 @@ def tick(
     known = dict.fromkeys(instance.get_dynamic_partitions(SHARDS.name or ""))
     new = [shard for shard in arrivals.versions if shard not in known]
     cursor = json.dumps(arrivals.unrecorded, sort_keys=True)
+    end_dead_runs(instance)
     busy = _busy(instance, [*known, *new])
     if busy is None:
         return dg.SensorResult(

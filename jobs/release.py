@@ -23,6 +23,7 @@ from curation_assets.run_tags import launch_tags
 from jobs.arrivals import find_arrivals
 from jobs.asset_definitions import asset_definitions
 from jobs.curate import run_error
+from jobs.dead_runs import process_tag
 from jobs.instance import open_instance, set_shards
 from resources.progress import Progress
 
@@ -112,7 +113,7 @@ def _run(
     done = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(RELEASE)],
-        tags=launch_tags(Lineage(recipe)),
+        tags=launch_tags(Lineage(recipe)) | process_tag(),
         run_config={
             "ops": {RELEASE_STEP: {"config": dict(config)}},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from jobs.dead_runs import PROCESS
 from jobs.instance import open_instance
 from tests.conftest import Curated
 from tests.jobs.daemon import Daemon, assets_of
@@ -164,6 +167,18 @@ def test_while_all_shards_are_compared_nothing_starts(daemon: Daemon) -> None:
         asset_selection=frozenset({dg.AssetKey("duplicate_groups")}),
     )
     assert "over all shards" in str(daemon.tick().skip_message)
+
+
+def test_a_run_whose_process_was_killed_holds_up_nothing(daemon: Daemon) -> None:
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    create_run_for_test(
+        daemon.instance,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={PROCESS: f"{socket.gethostname()}/{killed.pid}"},
+        asset_selection=frozenset({dg.AssetKey("duplicate_groups")}),
+    )
+    assert "up to date" in str(daemon.tick().skip_message)
 
 
 def test_while_tars_of_a_release_are_written_nothing_starts(daemon: Daemon) -> None:
