@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 
 import dagster as dg
 from dagster import DagsterRunStatus
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from curation.errors import InputError, StorageError
 from curation.fingerprint import fingerprint
@@ -36,6 +37,7 @@ UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+UNFINISHED_BACKFILLS = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
 OF_OTHER_PARTITIONS = {dg.AssetKey("cluster_bins"), dg.AssetKey(RELEASE_SHARD)}
 """Assets made per bin or per tar of a release, of what all shards have."""
 
@@ -82,8 +84,10 @@ def tick(
         return dg.SensorResult(
             skip_reason="a run over all shards is under way", cursor=cursor
         )
-    # an unfinished run fails if an end of its range is deleted
-    gone = [shard for shard in known if shard not in arrivals.tars and shard not in busy]
+    gone = {shard for shard in known if shard not in arrivals.tars}
+    if gone and instance.get_backfills(UNFINISHED_BACKFILLS, limit=1):
+        busy |= gone  # a backfill fails as a whole if one of its partitions is deleted
+    gone -= busy  # and a run does if an end of its range is
     runs = next_runs(
         make_plan(instance, lineage, arrivals.versions, files),
         [shard for shard in (*known, *new) if shard not in gone],
@@ -92,7 +96,7 @@ def tick(
         put_off=arrivals.waiting,
     )[:MOST_RUNS]
     changes = [SHARDS.build_add_request(new)] if new else []
-    deletions = [SHARDS.build_delete_request(gone)] if gone else []
+    deletions = [SHARDS.build_delete_request(sorted(gone))] if gone else []
     return dg.SensorResult(
         run_requests=[_request(instance, lineage, run, arrivals.versions) for run in runs],
         skip_reason=None if runs else _why_nothing(recipe, arrivals, busy),

@@ -19,10 +19,10 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
     @dg.op(name="bring_up_to_date")
     def bring_up_to_date(context: dg.OpExecutionContext) -> None:
         result = curate(recipe, LineProgress(context.log.info), instance=context.instance)
-        if not result.num_runs:
-            context.log.info("Everything was up to date: there was nothing to do.")
         if result.waiting:
             context.log.info(tell_waiting(recipe, result.waiting))
+        elif not result.num_runs:
+            context.log.info("Everything was up to date: there was nothing to do.")
         if result.failed:
             told = "".join(f"\n  {s}: {why}" for s, why in result.failed.items())
             raise dg.Failure(f"{len(result.failed)} shard(s) failed:{told}")

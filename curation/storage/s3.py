@@ -123,7 +123,7 @@ class S3Storage(Storage):
         except BaseException:
             # s3fs publishes what it holds when a file is closed or forgotten, also
             # after an error; a discarded file that counts as closed is never published.
-            with suppress(OSError):  # a server that refuses this too keeps it, unseen
+            with suppress(Exception):  # a server that refuses this too keeps it, unseen
                 file.discard()
             file.closed = True
             raise

@@ -4,11 +4,13 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
 from jobs.dead_runs import PROCESS
@@ -116,6 +118,30 @@ def test_a_tar_that_is_gone_stays_a_partition_while_a_run_is_about_it(
     daemon.instance.report_run_failed(run)
     daemon.tick()
     assert daemon.instance.get_dynamic_partitions("shards") == ORDER[:1]
+
+
+def test_no_partition_is_deleted_under_a_backfill(daemon: Daemon, raw: Path) -> None:
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id="under way",
+        asset_graph=daemon.code.asset_graph,
+        partition_names=ORDER,
+        asset_selection=[dg.AssetKey("selection")],
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=daemon.instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    daemon.instance.add_backfill(backfill)
+    (raw / "00000.tar").unlink()
+    daemon.tick()
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER
+    done = backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS)
+    daemon.instance.update_backfill(done)
+    daemon.tick()
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER[1:]
 
 
 def test_a_shard_in_an_unfinished_run_is_left_alone(daemon: Daemon, raw: Path) -> None:
