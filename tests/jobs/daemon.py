@@ -12,6 +12,9 @@ from jobs.definitions import build_definitions
 SENSOR = "new_shards"
 FIRST = "dagster/asset_partition_range_start"
 
+RunDone = tuple[str, list[str]]
+"""The first of a run's shards, ``all`` where it has none, and the assets that it made."""
+
 
 @dataclass
 class Daemon:
@@ -47,8 +50,8 @@ class Daemon:
                     self.instance.delete_dynamic_partition(name, key)
         return result
 
-    def run(self) -> list[tuple[str, list[str]]]:
-        """Tick, and execute what is new; give first shard and assets of each run."""
+    def run(self) -> list[RunDone]:
+        """Tick, and execute what is new."""
         new = [r for r in self.tick().run_requests or [] if r.run_key not in self.keys]
         for request in new:
             self.keys.add(request.run_key or "")
