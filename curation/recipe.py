@@ -128,6 +128,11 @@ class ImportSettings(Settings):
     urls: dict[InputName, UrlInput] = {}
     """Name to a list of URLs."""
 
+    @property
+    def names(self) -> set[str]:
+        """Names of all inputs."""
+        return {*self.images, *self.urls}
+
     @pydantic.model_validator(mode="after")
     def _names_differ(self) -> Self:
         if both := sorted({*self.images} & {*self.urls}):
@@ -314,6 +319,10 @@ class Recipe(Settings):
     """Names the selection and the Dagster instance; lower case, digits, ``-``, ``_``."""
     source: Location
     """Folder or ``s3://`` prefix with the raw shards, at any depth."""
+    complete_when: Literal["unchanged", "marked"] = "unchanged"
+    """When a new or replaced tar is complete: ``unchanged`` between two listings of the
+    sensor ``new_shards`` (``curate run`` takes all for complete), or ``marked`` by a file
+    ``<its name>.done`` beside it, which is as new as the tar or newer."""
     output: Location
     """Folder or ``s3://`` prefix that everything made is written under."""
     imports: ImportSettings = ImportSettings()

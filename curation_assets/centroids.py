@@ -19,7 +19,7 @@ from curation.fingerprint import fingerprint
 from curation.storage import Storage
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_about, read_table
 from curation_assets.failures import run_failures
-from curation_assets.global_asset import current_inputs
+from curation_assets.global_asset import current_inputs, refuse_company
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import CLUSTER_BINS
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
@@ -62,6 +62,7 @@ def centroids_asset(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         refuse_another_recipe(context)
         with run_failures():
+            refuse_company(context)
             if config.refit:
                 # torch comes with it, which only those need who compare vectors
                 from curation.dedup.upkeep import forget_state

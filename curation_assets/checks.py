@@ -46,7 +46,7 @@ from curation.tables import (
 from curation.verify import verify_shard
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import SHARDS
-from curation_assets.shard_asset import recorded_versions
+from curation_assets.shard_asset import recorded_versions, refuse_deleted_ends
 
 MOST_TOLD = 20  # faults that a result lists
 MOST_COMPARED = 64  # shards that stand for those before
@@ -137,6 +137,7 @@ def shards_to_check(
     there = context.instance.get_dynamic_partitions(SHARDS.name or "")
     recorded = sorted(set(recorded_versions(context.instance, asset)).intersection(there))
     if context.has_partition_key or context.has_partition_key_range:
+        refuse_deleted_ends(context, SHARDS)
         return list(context.partition_keys), recorded
     return recorded, recorded
 

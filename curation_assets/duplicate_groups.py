@@ -48,6 +48,7 @@ from curation_assets.global_asset import (
     all_shard_deps,
     current_inputs,
     made_of,
+    refuse_company,
 )
 from curation_assets.lineage import Lineage
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
@@ -104,6 +105,7 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         refuse_another_recipe(context)
         with run_failures():
+            refuse_company(context)
             inputs = current_inputs(context.instance, lineage, "duplicate_groups")
             shards = sorted(inputs["embeddings"])
             compared = _compare(context, output, lineage, shards)

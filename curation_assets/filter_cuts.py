@@ -17,7 +17,13 @@ from curation.selection import find_cuts, judged_samples, needed_facts, needed_s
 from curation.storage import Storage
 from curation.tables import DUPLICATES, EMBEDDINGS, SCORES, read_table
 from curation_assets.failures import run_failures
-from curation_assets.global_asset import MADE_OF, all_shard_deps, current_inputs, made_of
+from curation_assets.global_asset import (
+    MADE_OF,
+    all_shard_deps,
+    current_inputs,
+    made_of,
+    refuse_company,
+)
 from curation_assets.lineage import Lineage
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from curation_assets.shard_asset import SETTINGS
@@ -45,6 +51,7 @@ def filter_cuts_asset(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         refuse_another_recipe(context)
         with run_failures():
+            refuse_company(context)
             inputs = current_inputs(context.instance, lineage, "filter_cuts")
             shards = sorted(inputs["scores"])
             values = find_cuts(filter_, _judged(output, lineage, filter_, shards))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from curation.errors import StorageError
 from curation.fingerprint import Json, fingerprint
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import SHARDS
@@ -16,6 +17,35 @@ from curation_assets.shard_asset import recorded_versions
 
 MADE_OF = "made_of"
 """Metadata entry: hash of the asset's settings and of every shard that took part."""
+
+
+ONE_AT_A_TIME = ("centroids", "duplicate_groups", "filter_cuts")
+"""Steps that write what belongs to no single shard, or to all of them."""
+
+
+def refuse_company(context: dg.AssetExecutionContext) -> None:
+    """Put a step off while another run is in a step that writes the same files.
+
+    A step's start is on record before it looks, so that of two that begin at once neither
+    overlooks the other: both are put off.
+
+    Raises:
+        StorageError: Another run is; the same call works when that is done.
+    """
+    instance = context.instance
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
+        if run.run_id == context.run.run_id:
+            continue
+        for step in instance.get_run_step_stats(run.run_id, list(ONE_AT_A_TIME)):
+            if step.partial_attempt_start is not None:
+                raise StorageError(
+                    f"run {run.run_id} is making {step.step_key} at this moment, and of "
+                    f"{', '.join(ONE_AT_A_TIME)} one is made at a time; run this again "
+                    "when it is done. If its process is gone, cancel that run in the UI"
+                )
+
+
+_UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def all_shard_deps(lineage: Lineage, asset: str) -> list[dg.AssetDep]:

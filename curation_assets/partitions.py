@@ -24,25 +24,59 @@ ADDED_AT_ONCE = 20_000
 """Partitions: SQLite takes 32,766 values in a statement, Dagster advises 25,000 a tick."""
 
 SUFFIX = ".tar"
+MARKER = ".done"
+"""Appended to a tar's name, the name of the file that says that the tar is complete."""
 
 # Dagster's UI splits typed keys at commas and reads "..." as a range; "|" separates the
 # dimensions of multi-partition keys; control characters break its logs.
 _KEY = re.compile(r"[^,|\x00-\x1f\x7f]+")
 
 
-def list_shards(source: Storage) -> dict[str, StoredFile]:
+def list_shards(source: Storage, *, may_be_empty: bool = False) -> dict[str, StoredFile]:
     """List the tars of a source by partition key, sorted.
 
     Raises:
         InputError: There is no tar, or a tar's path can't be a partition key.
     """
-    tars = source.list_files(suffix=SUFFIX)
-    if not tars:
+    return _shards_among(source.list_files(suffix=SUFFIX), source, may_be_empty)
+
+
+def list_marked_shards(
+    source: Storage, *, may_be_empty: bool = False
+) -> tuple[dict[str, StoredFile], set[str]]:
+    """List the tars, and tell of which a marker says that they are complete.
+
+    A tar that was replaced is newer than its marker, by the clock of the storage that both
+    lie in, until it is marked anew.
+
+    Returns:
+        What :func:`list_shards` does; and those of the keys whose tar has a marker that is
+        as new as it is.
+
+    Raises:
+        InputError: As :func:`list_shards`.
+    """
+    files = source.list_files()
+    tars = [file for file in files if file.path.endswith(SUFFIX)]
+    shards = _shards_among(tars, source, may_be_empty)
+    written = {file.path: file.written_ns for file in files}
+    marked = {
+        shard
+        for shard, tar in shards.items()
+        if written.get(tar.path + MARKER, -1) >= tar.written_ns
+    }
+    return shards, marked
+
+
+def _shards_among(
+    tars: Iterable[StoredFile], source: Storage, may_be_empty: bool
+) -> dict[str, StoredFile]:
+    shards = {tar.path.removesuffix(SUFFIX): tar for tar in tars}
+    if not shards and not may_be_empty:
         raise InputError(
             f"{source.url}: there is no .tar file in this folder or below it; set `source` "
             "in the recipe to where the raw shards are"
         )
-    shards = {tar.path.removesuffix(SUFFIX): tar for tar in tars}
     check_shard_keys(shards, source.url)
     return shards
 

@@ -141,6 +141,7 @@ def record_shards(
                 yield partition_event(asset, task, made)
                 progress.advance(task.shard, int(made.get("samples", 0)))
         raise_for_shards(failures)
+        refuse_deleted_ends(context, _partitions(context))
     yield all_recorded()
 
 
@@ -220,9 +221,11 @@ def shards_to_record(context: dg.AssetExecutionContext) -> list[str]:
     """Give the run's shards, but for those that it, or the run it retries, recorded.
 
     Raises:
-        dagster.Failure: The range is empty, or the recipe was edited after the launch.
+        dagster.Failure: The range is empty or has an end no more, or the recipe was edited
+            after the launch.
     """
     refuse_another_recipe(context)
+    refuse_deleted_ends(context, _partitions(context))
     if not context.partition_keys:
         raise dg.Failure(
             "the run's range of shards is empty: its first key comes after its last in the "
@@ -231,6 +234,35 @@ def shards_to_record(context: dg.AssetExecutionContext) -> list[str]:
         )
     recorded = _recorded_by_this_run(context)
     return [shard for shard in context.partition_keys if shard not in recorded]
+
+
+def refuse_deleted_ends(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    partitions: dg.DynamicPartitionsDefinition,
+) -> None:
+    """Fail if the first or the last key of the run's range is no partition any more.
+
+    Of a range without its ends Dagster knows no keys, neither when a step begins nor when
+    it ends. A key between them that is deleted is passed over by the steps that follow.
+
+    Raises:
+        dagster.Failure: It was deleted; the message says what to do.
+    """
+    ends = context.partition_key_range
+    for key in (ends.start, ends.end):
+        if not context.instance.has_dynamic_partition(partitions.name or "", key):
+            raise dg.Failure(
+                f"{key}, an end of this run's range of partitions, was deleted while the "
+                "run was under way, and Dagster does not know the range without it. What "
+                "was made is recorded; launch a run over the partitions that are left",
+                allow_retries=False,
+            )
+
+
+def _partitions(context: dg.AssetExecutionContext) -> dg.DynamicPartitionsDefinition:
+    partitions = context.assets_def.partitions_def
+    assert isinstance(partitions, dg.DynamicPartitionsDefinition)
+    return partitions
 
 
 def newest_event(instance: dg.DagsterInstance) -> int:

@@ -20,11 +20,12 @@ from curation.errors import (
     UnknownNameError,
 )
 from curation.recipe import Recipe
-from curation.storage import StoredFile, open_storage
 from curation_assets.lineage import VERSIONS, Lineage
-from curation_assets.partitions import SHARDS, list_shards
+from curation_assets.partitions import SHARDS
 from curation_assets.run_tags import launch_tags
+from jobs.arrivals import Arrivals, find_arrivals
 from jobs.asset_definitions import asset_definitions
+from jobs.dead_runs import end_dead_runs, process_tag
 from jobs.failure_causes import tell_cause
 from jobs.instance import open_instance, set_shards
 from jobs.next_runs import NextRun, next_runs
@@ -53,6 +54,8 @@ class CurateResult:
     """Shard to the reason why it could not be made."""
     warned: dict[str, str] = field(default_factory=dict)
     """Asset check to what it found."""
+    waiting: tuple[str, ...] = ()
+    """Shards of which nothing new was made, since their tar is not complete yet."""
 
     def __add__(self, later: "CurateResult") -> "CurateResult":
         """Put two calls together."""
@@ -61,7 +64,7 @@ class CurateResult:
             seconds[asset] = seconds.get(asset, 0) + spent
         runs = self.num_runs + later.num_runs
         failed, warned = self.failed | later.failed, self.warned | later.warned
-        return CurateResult(runs, seconds, failed, warned)
+        return CurateResult(runs, seconds, failed, warned, later.waiting)
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON values."""
@@ -81,7 +84,7 @@ def curate(
     Args:
         recipe: What to make.
         progress: Who is told.
-        shards: Only these; by default all that are at the source.
+        shards: Only these; by default all that are complete at the source.
         until: The last asset to make.
         instance: Holds the records; by default the recipe's own.
 
@@ -93,14 +96,16 @@ def curate(
     check_recipe(recipe)
     if until not in (assets := Lineage(recipe).assets):
         raise UnknownNameError.among("asset", until, assets)
-    tars = list_shards(open_storage(recipe.source, recipe.s3))
-    chosen = set(tars if shards is None else shards)
     check_ready(recipe, until)
     with open_runner(recipe, progress, instance) as runner:
-        set_shards(runner.instance, tars)
+        instance, result = runner.instance, runner.result
+        end_dead_runs(instance)
+        arrivals = find_arrivals(instance, recipe)
+        chosen = set(arrivals.versions if shards is None else shards)
+        result.waiting = arrivals.waiting
+        set_shards(instance, arrivals.versions)
         executed: set[NextRun] = set()
-        failed = runner.result.failed
-        while runs := _next(runner.instance, recipe, tars, chosen, until, failed):
+        while runs := _next(instance, recipe, arrivals, chosen, until, result.failed):
             for run in runs:
                 if run in executed:
                     raise StaleError(_KEEPS_CHANGING.format(run.assets[0], run.shards[:1]))
@@ -112,13 +117,13 @@ def curate(
 def _next(
     instance: dg.DagsterInstance,
     recipe: Recipe,
-    tars: Mapping[str, StoredFile],
+    arrivals: Arrivals,
     chosen: set[str],
     until: str,
     failed: Iterable[str],
 ) -> list[NextRun]:
     wanted = ORDER[: ORDER.index(until) + 1]
-    plan = make_plan(instance, Lineage(recipe), tars, output_files(recipe))
+    plan = make_plan(instance, Lineage(recipe), arrivals.versions, output_files(recipe))
     due = {
         asset: {s: c for s, c in causes.items() if s in chosen and asset in wanted}
         for asset, causes in plan.due.items()
@@ -128,7 +133,7 @@ def _next(
         Plan(due, global_due),
         instance.get_dynamic_partitions(SHARDS.name or ""),
         shards_per_run=recipe.machine.shards_per_run,
-        given_up=set(failed),
+        put_off={*failed, *arrivals.waiting},
     )
     return [
         NextRun(tuple(a for a in run.assets if a in wanted), run.shards) for run in runs
@@ -192,7 +197,8 @@ def open_runner(
     definitions = asset_definitions(recipe, progress=_Watcher(progress, result.failed))
     job = definitions.resolve_implicit_global_asset_job_def()
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
-        yield Runner(job, instance, launch_tags(Lineage(recipe)), result)
+        tags = launch_tags(Lineage(recipe)) | process_tag()
+        yield Runner(job, instance, tags, result)
 
 
 class _Watcher(Progress):

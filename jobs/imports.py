@@ -12,7 +12,7 @@ import dagster as dg
 
 from curation.errors import InputError, NotFoundError
 from curation.recipe import Recipe
-from curation.storage import StoredFile, open_storage
+from curation.storage import open_storage
 from curation_assets.imported_urls import failed_urls
 from curation_assets.imports import (
     NUM_TARS,
@@ -22,7 +22,7 @@ from curation_assets.imports import (
     recorded_number,
 )
 from curation_assets.lineage import IMPORT_ASSETS, Lineage
-from curation_assets.partitions import SUFFIX, list_shards
+from curation_assets.partitions import SUFFIX
 from curation_assets.shard_asset import last_recorded, recorded_versions
 from jobs.asset_jobs import IMPORT_JOBS
 from jobs.changes import changed_code, changed_settings
@@ -107,22 +107,11 @@ def bring_imports(
         with open_runner(recipe, progress, instance) as runner:
             for asset, name in sorted(wanted):
                 runner.execute(NextRun((asset,), (name,)))
-    if runner.result.failed and not shards_so_far(recipe):
+    source = open_storage(recipe.source, recipe.s3)
+    if runner.result.failed and not source.list_files(suffix=SUFFIX):
         told = "".join(f"\n  {n}: {why}" for n, why in runner.result.failed.items())
         raise InputError(f"{recipe.source}: nothing could be imported:{told}")
     return runner.result
-
-
-def shards_so_far(recipe: Recipe) -> dict[str, StoredFile]:
-    """List the tars of the source; of a recipe that imports there may be none yet.
-
-    Raises:
-        InputError: As :func:`curation_assets.partitions.list_shards`.
-    """
-    source = open_storage(recipe.source, recipe.s3)
-    if Lineage(recipe).imports and not source.list_files(suffix=SUFFIX):
-        return {}
-    return list_shards(source)
 
 
 def imported_by(run: dg.DagsterRun) -> str | None:

@@ -6,23 +6,24 @@ tick, a crash or a change made by hand cannot confuse it.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
 import dagster as dg
 from dagster import DagsterRunStatus
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from curation.errors import InputError, StorageError
 from curation.fingerprint import fingerprint
 from curation.recipe import Recipe
-from curation.storage import StoredFile, open_storage
 from curation_assets.global_asset import current_inputs, made_of
-from curation_assets.lineage import Lineage, raw_version
-from curation_assets.partitions import SHARDS, input_of, list_shards
+from curation_assets.lineage import Lineage
+from curation_assets.partitions import ADDED_AT_ONCE, SHARDS, input_of
 from curation_assets.release_shard import RELEASE_SHARD
 from curation_assets.run_tags import BY_ITSELF, launch_tags
 from curation_assets.shard_asset import recorded_versions
+from jobs.arrivals import Arrivals, find_arrivals, tell_waiting
 from jobs.asset_jobs import ASSET_JOBS
+from jobs.dead_runs import end_dead_runs
 from jobs.imports import imported_by
 from jobs.next_runs import RANGE_END, RANGE_START, NextRun, next_runs
 from jobs.plan import make_plan, output_files
@@ -37,6 +38,7 @@ UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+UNFINISHED_BACKFILLS = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
 OF_OTHER_PARTITIONS = {dg.AssetKey("cluster_bins"), dg.AssetKey(RELEASE_SHARD)}
 """Assets made per bin or per tar of a release, of what all shards have."""
 
@@ -50,21 +52,12 @@ def new_shards_sensor(recipe: Recipe) -> dg.SensorDefinition:
         target=dg.AssetSelection.assets(*Lineage(recipe).assets),
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         description="Lists the source and starts runs for tars that are new or were "
-        "replaced, once they stopped changing, then for all that follows from them.",
+        "replaced, once they are complete, then for all that follows from them.",
     )
     def new_shards(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return tick(context.instance, recipe, context.cursor)
 
     return new_shards
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The tars at the source, and those of them that did not change since the last tick."""
-
-    tars: Mapping[str, StoredFile]
-    settled: Mapping[str, StoredFile]
-    cursor: str
 
 
 def tick(
@@ -79,46 +72,38 @@ def tick(
     """
     lineage = Lineage(recipe)
     try:
-        listing = _list(instance, recipe, cursor)
+        arrivals = find_arrivals(instance, recipe, seen=json.loads(cursor or "{}"))
         files = output_files(recipe)
     except (StorageError, InputError) as error:
         return dg.SensorResult(skip_reason=f"nothing could be listed: {error}")
     known = dict.fromkeys(instance.get_dynamic_partitions(SHARDS.name or ""))
-    new = [shard for shard in listing.settled if shard not in known]
-    gone = [shard for shard in known if shard not in listing.tars]
-    order = [shard for shard in known if shard in listing.tars] + new
-    busy = _busy(instance, order)
+    new = [shard for shard in arrivals.versions if shard not in known][:ADDED_AT_ONCE]
+    cursor = json.dumps(arrivals.unrecorded, sort_keys=True)
+    end_dead_runs(instance)
+    busy = _busy(instance, [*known, *new])
     if busy is None:
         return dg.SensorResult(
-            skip_reason="a run over all shards is under way", cursor=listing.cursor
+            skip_reason="a run over all shards is under way", cursor=cursor
         )
-    plan = make_plan(instance, lineage, listing.settled, files)
-    runs = next_runs(plan, order, shards_per_run=recipe.machine.shards_per_run, busy=busy)[
-        :MOST_RUNS
-    ]
+    gone = {shard for shard in known if shard not in arrivals.tars}
+    if gone and instance.get_backfills(UNFINISHED_BACKFILLS, limit=1):
+        busy |= gone  # a backfill fails as a whole if one of its partitions is deleted
+    gone -= busy  # and a run does if an end of its range is
+    runs = next_runs(
+        make_plan(instance, lineage, arrivals.versions, files),
+        [shard for shard in (*known, *new) if shard not in gone],
+        shards_per_run=recipe.machine.shards_per_run,
+        busy=busy,
+        put_off=arrivals.waiting,
+    )[:MOST_RUNS]
     changes = [SHARDS.build_add_request(new)] if new else []
-    deletions = [SHARDS.build_delete_request(gone)] if gone else []
+    deletions = [SHARDS.build_delete_request(sorted(gone))] if gone else []
     return dg.SensorResult(
-        run_requests=[_request(instance, lineage, run, listing.tars) for run in runs],
-        skip_reason=None if runs else _why_nothing(listing, busy),
+        run_requests=[_request(instance, lineage, run, arrivals.versions) for run in runs],
+        skip_reason=None if runs else _why_nothing(recipe, arrivals, busy),
         dynamic_partitions_requests=[*changes, *deletions],
-        cursor=listing.cursor,
+        cursor=cursor,
     )
-
-
-def _list(instance: dg.DagsterInstance, recipe: Recipe, cursor: str | None) -> _Listing:
-    """List the source; a tar that is new to Dagster has to look the same twice."""
-    tars = list_shards(open_storage(recipe.source, recipe.s3))
-    recorded = recorded_versions(instance, "raw_shard")
-    versions = {shard: raw_version(tar) for shard, tar in tars.items()}
-    unrecorded = {s: v for s, v in versions.items() if recorded.get(s) != v}
-    seen = json.loads(cursor or "{}")
-    settled = {
-        shard: tar
-        for shard, tar in tars.items()
-        if shard not in unrecorded or seen.get(shard) == versions[shard]
-    }
-    return _Listing(tars, settled, json.dumps(unrecorded, sort_keys=True))
 
 
 def _busy(instance: dg.DagsterInstance, order: list[str]) -> set[str] | None:
@@ -149,10 +134,10 @@ def _request(
     instance: dg.DagsterInstance,
     lineage: Lineage,
     run: NextRun,
-    tars: Mapping[str, StoredFile],
+    raw_versions: Mapping[str, str],
 ) -> dg.RunRequest:
     """Ask for a run under a key that names its work: what failed is not tried for ever."""
-    versions = {shard: raw_version(tars[shard]) for shard in run.shards}
+    versions = {shard: raw_versions[shard] for shard in run.shards}
     if not run.shards:
         (asset,) = run.assets
         inputs = current_inputs(instance, lineage, asset)
@@ -170,11 +155,8 @@ def _done(instance: dg.DagsterInstance, run: NextRun) -> dict[str, str]:
     return recorded_versions(instance, run.assets[0], run.shards) if run.shards else {}
 
 
-def _why_nothing(listing: _Listing, busy: Iterable[str]) -> str:
-    waiting = len(listing.tars) - len(listing.settled)
-    if waiting:
-        return f"{waiting} tar(s) are new or changed, and have to look the same twice"
-    count = len(set(busy))
-    if count:
-        return f"{count} shard(s) are being worked on"
-    return "everything is up to date, or failed as it stands"
+def _why_nothing(recipe: Recipe, arrivals: Arrivals, busy: Collection[str]) -> str:
+    causes = [tell_waiting(recipe, arrivals.waiting)] if arrivals.waiting else []
+    if busy:
+        causes.append(f"{len(busy)} shard(s) are being worked on")
+    return "; ".join(causes) or "everything is up to date, or failed as it stands"

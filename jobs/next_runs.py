@@ -38,7 +38,7 @@ def next_runs(
     *,
     shards_per_run: int,
     busy: Collection[str] = (),
-    given_up: Collection[str] = (),
+    put_off: Collection[str] = (),
 ) -> list[NextRun]:
     """Choose the runs of the next phase; none if there is nothing to do, or to wait for.
 
@@ -48,10 +48,10 @@ def next_runs(
         shards_per_run: How many one run may take.
         busy: Shards in runs that are queued or under way. While there are any, shards
             are not compared with each other.
-        given_up: Shards that failed, and are not to be tried again now. The others go on
-            without them.
+        put_off: Shards that are not to be tried now, since they failed or their tar is not
+            complete. The others go on without them.
     """
-    left_out = set(busy) | set(given_up)
+    left_out = set(busy) | set(put_off)
     runs = _per_shard(plan, IMAGE_ASSETS, partitions, left_out, shards_per_run)
     if runs or busy or left_out.issuperset(partitions):
         return runs

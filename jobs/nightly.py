@@ -4,6 +4,7 @@ import dagster as dg
 
 from curation.recipe import Recipe
 from curation_assets.run_tags import BY_ITSELF
+from jobs.arrivals import tell_waiting
 from jobs.curate import curate
 from jobs.imports import bring_imports
 from resources.progress import LineProgress
@@ -21,7 +22,9 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
         progress, instance = LineProgress(context.log.info), context.instance
         result = bring_imports(recipe, progress, instance=instance)
         result += curate(recipe, progress, instance=instance)
-        if not result.num_runs:
+        if result.waiting:
+            context.log.info(tell_waiting(recipe, result.waiting))
+        elif not result.num_runs:
             context.log.info("Everything was up to date: there was nothing to do.")
         if result.failed:
             told = "".join(f"\n  {s}: {why}" for s, why in result.failed.items())

@@ -11,15 +11,11 @@ from dataclasses import dataclass
 import dagster as dg
 
 from curation.recipe import Recipe
-from curation.storage import StoredFile, open_storage
+from curation.storage import open_storage
 from curation_assets.global_asset import made_of, recorded_made_of
-from curation_assets.lineage import (
-    GLOBAL_ASSETS,
-    Lineage,
-    raw_version,
-)
-from curation_assets.partitions import list_shards
+from curation_assets.lineage import GLOBAL_ASSETS, Lineage
 from curation_assets.shard_asset import recorded_version, recorded_versions
+from jobs.arrivals import find_arrivals
 from jobs.changes import RecipeChanges
 
 NEW = "new"
@@ -48,7 +44,7 @@ class Plan:
 def make_plan(
     instance: dg.DagsterInstance,
     lineage: Lineage,
-    tars: Mapping[str, StoredFile],
+    shards: Mapping[str, str],
     files: Collection[str],
 ) -> Plan:
     """Compare what should be with what is on record, for every asset and shard.
@@ -56,7 +52,7 @@ def make_plan(
     Args:
         instance: Holds the records.
         lineage: Says what should be.
-        tars: The source's tars by shard, in order.
+        shards: The data version of each shard's tar, in order.
         files: Paths of all that is in the output: what is recorded may have been deleted.
     """
     per_shard = [a for a in lineage.assets if a not in GLOBAL_ASSETS]
@@ -66,27 +62,27 @@ def make_plan(
         for asset, versions in on_record.items()
     }
     changes = RecipeChanges(instance, lineage)
-    expected = {"raw_shard": {shard: raw_version(tar) for shard, tar in tars.items()}}
-    expected["duplicates"] = _of(tars, recorded["duplicates"])
+    expected = {"raw_shard": dict(shards)}
+    expected["duplicates"] = _of(shards, recorded["duplicates"])
     cuts = recorded_version(instance, "filter_cuts")
-    expected["filter_cuts"] = dict.fromkeys(tars, cuts) if cuts else {}
+    expected["filter_cuts"] = dict.fromkeys(shards, cuts) if cuts else {}
     due = {"raw_shard": _raw_causes(expected["raw_shard"], recorded["raw_shard"])}
-    due["duplicates"] = {s: NEW for s in tars if s not in recorded["duplicates"]}
+    due["duplicates"] = {s: NEW for s in shards if s not in recorded["duplicates"]}
     for asset in per_shard:
         if asset not in due:
             expected[asset] = _expected(lineage, asset, expected)
             due[asset] = {
                 shard: _cause(changes, asset, shard, on_record, expected, due)
-                for shard in tars
+                for shard in shards
                 if shard not in recorded[asset]
                 or recorded[asset][shard] != expected[asset].get(shard)
             }
     causes = {
-        asset: _global_cause(changes, asset, tars, recorded)
+        asset: _global_cause(changes, asset, shards, recorded)
         for asset in GLOBAL_ASSETS
-        if asset in lineage.assets
+        if asset in lineage.assets and shards
     }
-    compared = set(tars).intersection(
+    compared = set(shards).intersection(
         *(recorded[name] for name in lineage.inputs("duplicate_groups"))
     )
     if compared.difference(recorded["duplicates"]):
@@ -102,8 +98,8 @@ def make_plan(
 def current_plan(instance: dg.DagsterInstance, lineage: Lineage) -> Plan:
     """List the source and the output, and compare what should be with what is."""
     recipe = lineage.recipe
-    tars = list_shards(open_storage(recipe.source, recipe.s3))
-    return make_plan(instance, lineage, tars, output_files(recipe))
+    shards = find_arrivals(instance, recipe).versions
+    return make_plan(instance, lineage, shards, output_files(recipe))
 
 
 def filtered_shards_due(lineage: Lineage, instance: dg.DagsterInstance) -> Causes:
@@ -159,12 +155,12 @@ def _cause(
 def _global_cause(
     changes: RecipeChanges,
     asset: str,
-    tars: Mapping[str, StoredFile],
+    shards: Collection[str],
     recorded: Mapping[str, Mapping[str, str]],
 ) -> str | None:
     """Say why an asset over all shards is to be made; None if it is current."""
     lineage = changes.lineage
-    inputs = {name: _of(tars, recorded[name]) for name in lineage.inputs(asset)}
+    inputs = {name: _of(shards, recorded[name]) for name in lineage.inputs(asset)}
     complete = set.intersection(*(set(versions) for versions in inputs.values()))
     whole = {n: {s: v for s, v in f.items() if s in complete} for n, f in inputs.items()}
     found = recorded_made_of(changes.instance, asset)
@@ -187,6 +183,6 @@ def _there(
     }
 
 
-def _of(tars: Mapping[str, StoredFile], versions: Mapping[str, str]) -> dict[str, str]:
+def _of(shards: Collection[str], versions: Mapping[str, str]) -> dict[str, str]:
     """Leave out the shards that are no longer at the source."""
-    return {shard: version for shard, version in versions.items() if shard in tars}
+    return {shard: version for shard, version in versions.items() if shard in shards}

@@ -12,7 +12,6 @@ from curation.release.publish import ReleaseOptions
 from curation.release.takedown import Takedown, take_down
 from curation.storage import Storage, open_storage
 from curation_assets.lineage import Lineage
-from curation_assets.partitions import list_shards
 from curation_assets.release import (
     RELEASE,
     RELEASE_STEP,
@@ -21,8 +20,10 @@ from curation_assets.release import (
     release_version,
 )
 from curation_assets.run_tags import launch_tags
+from jobs.arrivals import find_arrivals
 from jobs.asset_definitions import asset_definitions
 from jobs.curate import run_error
+from jobs.dead_runs import process_tag
 from jobs.instance import open_instance, set_shards
 from resources.progress import Progress
 
@@ -54,9 +55,8 @@ def make_release(
         CurationError: As :func:`curation.release.publish.publish_release`.
     """
     output = open_storage(recipe.output, recipe.s3)
-    tars = list_shards(open_storage(recipe.source, recipe.s3))
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
-        set_shards(instance, tars)
+        set_shards(instance, find_arrivals(instance, recipe).versions)
         before = {manifest.name for manifest in list_releases(output)}
         _run(recipe, progress, instance, {"name": name, "anew": anew, "as_is": as_is})
         made = last_of(output, Lineage(recipe))
@@ -113,7 +113,7 @@ def _run(
     done = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(RELEASE)],
-        tags=launch_tags(Lineage(recipe)),
+        tags=launch_tags(Lineage(recipe)) | process_tag(),
         run_config={
             "ops": {RELEASE_STEP: {"config": dict(config)}},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,24 +51,75 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
     """Run a real S3 server with signed requests on a free port of this machine."""
-    folder = tmp_path_factory.mktemp("s3")
-    key, secret = secrets.token_hex(8), secrets.token_hex(16)
-    port = free_port()
+    keys = new_keys()
+    before = dict(os.environ)
+    os.environ.update(keys)
+    try:
+        with serve_s3(tmp_path_factory.mktemp("s3"), keys, free_port()) as settings:
+            yield settings
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def new_keys() -> dict[str, str]:
+    """Give credentials for S3, as the environment variables that they are read from."""
+    return {
+        "AWS_ACCESS_KEY_ID": secrets.token_hex(8),
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
+    }
+
+
+@contextlib.contextmanager
+def serve_s3(folder: Path, keys: Mapping[str, str], port: int) -> Iterator[S3Settings]:
+    """Serve a folder, whose sub-folders are buckets, to whoever has the keys."""
     server = subprocess.Popen(
         [_rclone(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"]
-        + ["--auth-key", f"{key},{secret}", "--config", os.devnull, "--log-level", "ERROR"]
+        + ["--auth-key", ",".join(keys.values()), "--config", os.devnull]
+        + ["--log-level", "ERROR"]
     )
     endpoint = f"http://127.0.0.1:{port}"
-    before = dict(os.environ)
-    os.environ.update(AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY=secret)
     try:
         _wait_until_it_answers(endpoint)
         yield S3Settings(endpoint_url=endpoint, region="us-east-1")
     finally:
         server.terminate()
         server.wait()
-        os.environ.clear()
-        os.environ.update(before)
+
+
+@dataclass
+class ExpiringServer:
+    """An S3 server on which keys can be replaced by others at any time."""
+
+    folder: Path
+    """Of which the sub-folders are buckets."""
+    port: int
+    keys: dict[str, str]
+    servers: contextlib.ExitStack
+
+    @property
+    def settings(self) -> S3Settings:
+        return S3Settings(endpoint_url=f"http://127.0.0.1:{self.port}", region="us-east-1")
+
+    def expire(self) -> None:
+        """Replace the keys; whoever works with the old ones is refused from now on."""
+        self.servers.close()
+        self.keys = new_keys()
+        self.servers.enter_context(serve_s3(self.folder, self.keys, self.port))
+
+
+@pytest.fixture
+def expiring_s3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ExpiringServer]:
+    """Run a server of one's own, whose first keys are in the environment."""
+    with contextlib.ExitStack() as servers:
+        server = ExpiringServer(tmp_path / "s3", free_port(), {}, servers)
+        server.folder.mkdir()
+        server.expire()
+        for name, value in server.keys.items():
+            monkeypatch.setenv(name, value)
+        yield server
 
 
 @pytest.fixture

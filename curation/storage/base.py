@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar, cast
@@ -35,6 +35,9 @@ class StoredFile:
     version: str
     """Differs whenever the content was replaced: an ETag on S3, the time of the last
     change in nanoseconds in a local folder."""
+    written_ns: int = field(default=0, compare=False)
+    """When that was, in nanoseconds since 1970 by the storage's own clock, on S3 in whole
+    seconds; 0 where it isn't told. Only to be compared with others of the same storage."""
 
 
 @dataclass(frozen=True, slots=True)

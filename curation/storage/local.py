@@ -66,7 +66,7 @@ class LocalStorage(Storage):
             stat = place.stat()
             if not place.is_file():
                 raise NotFoundError(f"{place}: expected a file, found a folder")
-        return StoredFile(path, stat.st_size, str(stat.st_mtime_ns))
+        return _stored(path, stat)
 
     def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
         with _translated(place := self._place(path)), open(place, "rb") as file:
@@ -222,9 +222,12 @@ def _walk(folder: str, prefix: str, suffix: str) -> Iterator[StoredFile]:
             if entry.is_dir():
                 yield from _walk(entry.path, f"{prefix}{entry.name}/", suffix)
             elif entry.name.endswith(suffix) and entry.is_file():
-                stat = entry.stat()
-                path = f"{prefix}{entry.name}"
-                yield StoredFile(path, stat.st_size, str(stat.st_mtime_ns))
+                yield _stored(f"{prefix}{entry.name}", entry.stat())
+
+
+def _stored(path: str, stat: os.stat_result) -> StoredFile:
+    changed = stat.st_mtime_ns
+    return StoredFile(path, stat.st_size, str(changed), changed)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class MemoryStorage(Storage):
 
     def stat(self, path: str) -> StoredFile:
         data, version = self._entry(path)
-        return StoredFile(path, len(data), str(version))
+        return StoredFile(path, len(data), str(version), written_ns=version)
 
     def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
         return self._entry(path)[0][start:stop]

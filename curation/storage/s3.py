@@ -1,14 +1,21 @@
 """Files under a prefix of an S3 bucket, or of any server that speaks S3."""
 
-import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from datetime import UTC, datetime, timedelta
+from email.utils import mktime_tz, parsedate_tz
+from functools import cache, partial
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from curation.errors import CurationError, InputError, NotFoundError, StorageError
+from curation.errors import (
+    CurationError,
+    InputError,
+    NotFoundError,
+    StaleError,
+    StorageError,
+)
 from curation.storage.base import (
     COPY_BLOCK,
     Buffer,
@@ -39,6 +46,13 @@ MOST_COPIED = (
     1 << 30
 )  # bytes of one server-side copy; S3 allows 5 GiB, shorter ones overlap
 PIECES_AHEAD = 4  # on their way at once
+
+MOST_SKEW = timedelta(minutes=15)
+"""Between the times of a request and of the server.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html,
+RequestTimeTooSkewed.
+"""
 
 
 @dataclass(frozen=True)
@@ -92,18 +106,25 @@ class S3Storage(Storage):
         return cast(bytes, self._call(self._read_range, place, start, stop))
 
     def open_reader(self, path: str) -> BinaryIO:
-        return cast(BinaryIO, self._call(self.file_system.open, self._place(path), "rb"))
+        place = self._place(path)
+        file = self._call(self.file_system.open, place, "rb")
+        # a reader asks the server long after it was opened
+        file.cache.fetcher = _translating(place, file.cache.fetcher)
+        return cast(BinaryIO, file)
 
     @contextmanager
     def open_writer(self, path: str) -> Iterator[BinaryIO]:
-        file = self._call(self.file_system.open, self._place(path), "wb")
+        place = self._place(path)
+        file = self._call(self.file_system.open, place, "wb")
+        file.flush = _translating(place, file.flush)  # sends what is full, and the rest
         try:
             yield file
-            self._call(file.close)
+            file.close()
         except BaseException:
             # s3fs publishes what it holds when a file is closed or forgotten, also
             # after an error; a discarded file that counts as closed is never published.
-            file.discard()
+            with suppress(Exception):  # a server that refuses this too keeps it, unseen
+                file.discard()
             file.closed = True
             raise
 
@@ -154,11 +175,14 @@ class S3Storage(Storage):
 
     def _connect(self) -> "s3fs.S3FileSystem":
         import s3fs
+        from aiobotocore.session import AioSession
 
         settings = self.settings
+        session = AioSession(profile=settings.profile)
+        session.register_component("data_loader", _service_descriptions())
         return s3fs.S3FileSystem(
+            session=session,
             anon=settings.anonymous,
-            profile=settings.profile,
             endpoint_url=settings.endpoint_url,
             config_kwargs=WITHOUT_CHECKSUM_HEADERS,
             client_kwargs={"region_name": settings.region} if settings.region else {},
@@ -196,7 +220,7 @@ class S3Storage(Storage):
             cat_file = self.file_system.cat_file
             return cast(bytes, cat_file(place, start=start or None, end=stop))
         except OSError as error:
-            if error.errno == errno.EINVAL:  # S3's InvalidRange: the file ends before
+            if _code(error) in _ENDS_BEFORE:
                 return b""
             raise
 
@@ -205,26 +229,35 @@ class S3Storage(Storage):
 
     def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call s3fs, and raise this package's errors for its own."""
-        where = args[0] if args and isinstance(args[0], str) else self.url
-        try:
-            return call(*args, **kwargs)
-        except CurationError:
-            raise
-        except FileNotFoundError as error:
-            raise NotFoundError(f"s3://{where}: there is no such object") from error
-        except PermissionError as error:
-            raise InputError(
-                f"s3://{where}: access denied ({error}); check the credentials, the "
-                "profile and the bucket's policy"
-            ) from error
-        except Exception as error:
-            raise _translated(where, error) from error
+        is_about_a_place = args and isinstance(args[0], str)
+        where = args[0] if is_about_a_place else self.url.removeprefix("s3://")
+        return _translating(where, call)(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_file_system"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+@cache
+def _service_descriptions() -> Any:
+    """Give what reads botocore's descriptions of services, and keeps what it has read.
+
+    Connections share it: reading and parsing them anew took 0.13 of the 0.17 s that a
+    connection takes. Credentials are not in it; each connection looks for its own.
+    """
+    from aiobotocore.session import AioSession
+
+    return AioSession().get_component("data_loader")
+
+
+_ENDS_BEFORE = ("InvalidRange", "416")
+"""Codes that a range is answered with that starts behind the end of its file."""
+
+_REFUSALS = ("InvalidToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed", "400")
+"""Codes of refusals that s3fs takes for errors of the call. To a HEAD request with a token
+that has expired AWS answers by a bare 400."""
 
 
 def plan_upload(
@@ -337,8 +370,31 @@ def _joined(blocks: Iterable[Buffer]) -> Iterator[bytes]:
     yield bytes(buffer)
 
 
+def _translating(where: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a call of s3fs raise this package's errors about a place."""
+
+    def translated(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except CurationError:
+            raise
+        except Exception as error:
+            raise _translated(where, error) from error
+
+    return translated
+
+
 def _translated(where: str, error: Exception) -> CurationError:
     name = type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"s3://{where}: there is no such object")
+    if isinstance(error, PermissionError) or _code(error) in _REFUSALS:
+        return InputError(f"s3://{where}: {_refusal(error)}")
+    if name == "FileExpired":
+        return StaleError(
+            f"s3://{where}: it was replaced while it was being read; run again what reads "
+            "it, for what is there now"
+        )
     if name in ("NoCredentialsError", "ProfileNotFound", "PartialCredentialsError"):
         return InputError(
             f"s3://{where}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
@@ -347,5 +403,33 @@ def _translated(where: str, error: Exception) -> CurationError:
     return StorageError(f"s3://{where}: {name}: {error}; the same call may work later")
 
 
+def _code(error: Exception) -> str:
+    """Give S3's name of an error of s3fs; of an answer to a HEAD request, the status."""
+    answer = getattr(error.__cause__, "response", {})
+    return str(answer.get("Error", {}).get("Code", ""))
+
+
+def _refusal(error: Exception) -> str:
+    """Say why a server refuses a request: in its own words, or by its clock.
+
+    The clocks are compared here since the answer to a HEAD request has no words.
+    """
+    answer = getattr(error.__cause__, "response", {}).get("ResponseMetadata", {})
+    said = parsedate_tz(answer.get("HTTPHeaders", {}).get("date", ""))
+    if said is not None:
+        theirs, ours = datetime.fromtimestamp(mktime_tz(said), UTC), datetime.now(UTC)
+        if abs(ours - theirs) > MOST_SKEW:
+            return (
+                f"this machine's clock says {ours:%Y-%m-%d %H:%M:%S} UTC and the server's "
+                f"{theirs:%Y-%m-%d %H:%M:%S}; S3 refuses requests whose times are more "
+                "than 15 minutes apart: set this machine's clock, and have it kept by NTP"
+            )
+    return (
+        f"access denied ({error}); check the credentials, which may have expired, the "
+        "region, the profile and the bucket's policy"
+    )
+
+
 def _stored(path: str, info: dict[str, Any]) -> StoredFile:
-    return StoredFile(path, info["size"], str(info["ETag"]).strip('"'))
+    written_ns = int(info["LastModified"].timestamp()) * 1_000_000_000
+    return StoredFile(path, info["size"], str(info["ETag"]).strip('"'), written_ns)

@@ -104,6 +104,15 @@ class StorageContract(ABC):
         storage.write("a", b"two")
         assert storage.stat("a").version != first.version
 
+    def test_files_are_written_at_times_in_the_order_of_writing(
+        self, storage: Storage
+    ) -> None:
+        for path in ("b", "a", "c"):
+            storage.write(path, b"")
+        times = {file.path: file.written_ns for file in storage.list_files()}
+        assert 0 < times["b"] <= times["a"] <= times["c"]
+        assert times == {path: storage.stat(path).written_ns for path in times}
+
     def test_lists_every_file_sorted(self, storage: Storage) -> None:
         for path in ("b.tar", "a/2.tar", "a/10.tar", "a/2.idx", "a.tar", "a/c/d.tar"):
             self.put(storage, path, path.encode())

@@ -31,7 +31,7 @@ def demo(
     if as_json:
         print_json(summary.as_json() | done.runs.as_json() | _as_json(done))
     else:
-        print_result(*run_tables(summary, done.runs), *_tables(done))
+        print_result(*run_tables(settings, summary, done.runs), *_tables(done))
     if not done.is_as_planted:
         raise typer.Exit(EXIT_DIFFERENCE)
 

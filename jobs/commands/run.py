@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from curation.recipe import load_recipe
+from curation.recipe import Recipe, load_recipe
 from curation.selection import explain_empty
 from curation.storage import open_storage
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import list_shards
+from jobs.arrivals import tell_waiting
 from jobs.console import (
     format_bytes,
     print_json,
@@ -62,15 +63,17 @@ def run(
     if as_json:
         print_json(summary.as_json() | result.as_json())
     else:
-        print_result(*run_tables(summary, result))
+        print_result(*run_tables(settings, summary, result))
     if result.failed:
         raise typer.Exit(EXIT_SHARDS_FAILED)
 
 
-def run_tables(summary: Summary, result: CurateResult) -> list[Table | str]:
+def run_tables(recipe: Recipe, summary: Summary, result: CurateResult) -> list[Table | str]:
     """Lay out what was done and what it amounts to."""
     shown: list[Table | str] = []
-    if result.num_runs == 0:
+    if result.waiting:
+        shown.append(tell_waiting(recipe, result.waiting))
+    elif result.num_runs == 0:
         shown.append("Everything is up to date: there was nothing to do.")
     if result.seconds:
         shown.append(result_table("", ("step", "seconds"), list(result.seconds.items())))

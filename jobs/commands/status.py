@@ -9,8 +9,9 @@ from rich.table import Table
 
 from curation.recipe import Recipe, load_recipe
 from curation_assets.lineage import GLOBAL_ASSETS, Lineage
+from jobs.arrivals import Arrivals, find_arrivals, tell_waiting
 from jobs.console import print_json, print_result, result_table
-from jobs.imports import due_imports, shards_so_far
+from jobs.imports import due_imports
 from jobs.instance import open_instance
 from jobs.options import JsonOption, RecipeOption
 from jobs.plan import Causes, Plan, make_plan, output_files
@@ -23,25 +24,25 @@ def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
     """Show which imports and shards are missing or stale, and why. Runs nothing."""
     settings = load_recipe(recipe)
     check_recipe(settings)
-    tars = shards_so_far(settings)
     lineage = Lineage(settings)
     with open_instance(settings) as instance:
         imports = due_imports(instance, lineage)
-        plan = make_plan(instance, lineage, tars, output_files(settings))
+        arrivals = find_arrivals(instance, settings)
+        plan = make_plan(instance, lineage, arrivals.versions, output_files(settings))
     causes: dict[str, dict[str, str]] = {asset: {} for asset in lineage.imports}
     for one in imports:
         causes[one.asset][one.name] = one.cause
     if as_json:
         due = {"imports": causes, "due": plan.due, "global_due": plan.global_due}
-        print_json({"shards": len(tars), **due})
+        print_json({"shards": len(arrivals.tars), "waiting": arrivals.waiting, **due})
         return
-    print_result(*_tables(settings, causes, plan, len(tars)))
+    print_result(*_tables(settings, causes, plan, arrivals))
 
 
 def _tables(
-    recipe: Recipe, imports: Mapping[str, Causes], plan: Plan, num_shards: int
+    recipe: Recipe, imports: Mapping[str, Causes], plan: Plan, arrivals: Arrivals
 ) -> list[Table | str]:
-    lineage = Lineage(recipe)
+    lineage, num_shards = Lineage(recipe), len(arrivals.versions)
     rows: list[tuple[Any, ...]] = []
     for asset, causes in imports.items():
         made = len(lineage.import_inputs(asset)) - len(causes)
@@ -52,13 +53,13 @@ def _tables(
     for asset in [a for a in lineage.assets if a in GLOBAL_ASSETS]:
         cause = plan.global_due.get(asset)
         rows.append((asset, int(cause is None), int(cause is not None), cause or ""))
-    title = f"{recipe.name}: {num_shards} shards in {recipe.source}"
-    after = (
-        "Everything is up to date."
-        if plan.is_empty and not any(imports.values())
-        else "`curate run` makes what is due, and what follows from it."
-    )
-    return [result_table(title, ("asset", "made", "due", "because"), rows), after]
+    title = f"{recipe.name}: {len(arrivals.tars)} shards in {recipe.source}"
+    after = [tell_waiting(recipe, arrivals.waiting)] if arrivals.waiting else []
+    if not plan.is_empty or any(imports.values()):
+        after.append("`curate run` makes what is due, and what follows from it.")
+    elif not after:
+        after = ["Everything is up to date."]
+    return [result_table(title, ("asset", "made", "due", "because"), rows), *after]
 
 
 def _told(causes: Any) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from curation.recipe import load_recipe
+from jobs.arrivals import find_arrivals
 from jobs.definitions import RECIPE_VARIABLE
-from jobs.imports import shards_so_far
 from jobs.instance import ROOT, dagster_home, limit_gpu_runs, open_instance, set_shards
 from jobs.options import RecipeOption
 from jobs.recipe_check import check_recipe
@@ -24,7 +24,7 @@ def ui(
     settings = load_recipe(recipe)
     check_recipe(settings)
     with open_instance(settings) as instance:
-        if shards := shards_so_far(settings):
+        if shards := find_arrivals(instance, settings).versions:
             set_shards(instance, shards)
         limit_gpu_runs(instance)
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))

@@ -1,10 +1,20 @@
 """What an asset over all shards was made of."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
 import dagster as dg
+import pytest
 
 from curation.recipe import Recipe
+from curation.storage import LocalStorage
+from curation_assets import failures
 from curation_assets.global_asset import current_inputs, made_of, recorded_made_of
 from curation_assets.lineage import Lineage
+from jobs.asset_definitions import asset_definitions
+from jobs.failure_causes import failure_cause
 from jobs.instance import open_instance
 from tests.conftest import Curated
 
@@ -32,3 +42,45 @@ def test_what_a_run_records_is_what_it_should_be_made_of(curated: Curated) -> No
         inputs = current_inputs(instance, lineage, "duplicate_groups")
         expected = made_of(lineage, "duplicate_groups", inputs)
         assert recorded_made_of(instance, "duplicate_groups") == expected
+
+
+@dataclass(frozen=True)
+class Meddled(LocalStorage):
+    """A folder in which something happens whenever a file is written."""
+
+    happens: Callable[[], object]
+
+    @contextmanager
+    def open_writer(self, path: str) -> Iterator[BinaryIO]:
+        self.happens()
+        with super().open_writer(path) as file:
+            yield file
+
+
+def test_two_runs_do_not_compare_all_shards_at_once(
+    curated: Curated, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "SECONDS_BEFORE_RETRY", 0)
+    recipe = curated.edit("machine:", "duplicates: {exact: false}\nmachine:")
+    others: list[dg.ExecuteInProcessResult] = []
+
+    def compare(**resources: LocalStorage) -> dg.ExecuteInProcessResult:
+        definitions = asset_definitions(recipe, **resources)
+        return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("duplicate_groups")],
+            raise_on_error=False,
+        )
+
+    def compare_too() -> None:
+        if not others:
+            others.append(compare())
+
+    first = compare(output=Meddled(curated.output.root, compare_too))
+    assert first.success
+    (second,) = others
+    assert not second.success
+    told = failure_cause(instance, second.dagster_run)
+    assert f"run {first.run_id} is making duplicate_groups at this moment" in told
+    assert "fault of the program" not in told
+    assert compare().success

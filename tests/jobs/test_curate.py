@@ -62,6 +62,26 @@ def test_a_new_tar_is_curated_alone(curated: Curated) -> None:
     assert kept.num_rows == 0  # all of it is a copy of another shard
 
 
+def test_tars_that_are_not_marked_as_complete_are_left_for_later_and_named(
+    curated: Curated,
+) -> None:
+    curated.edit("output:", "complete_when: marked\noutput:")
+    raw = curated.folder / "raw"
+    os.utime(raw / "00000.tar", ns=(0, (raw / "00000.tar").stat().st_mtime_ns + 1))
+    shutil.copy2(raw / "00000.tar", raw / "zz.tar")
+    curated.edit(">= 200", ">= 201")
+    before = versions(curated, "filtered")
+    result, _ = run(curated)
+    assert (result.failed, result.waiting) == ({}, ("00000", "zz"))
+    after = versions(curated, "filtered")
+    changed = {
+        path.removeprefix("filtered/small/")
+        for path in after
+        if after[path] != before[path]
+    }
+    assert {name.partition(".")[0] for name in changed} == {"train/00001", "train/00002"}
+
+
 def test_a_tar_that_is_gone_gives_its_copies_back(curated: Curated) -> None:
     (curated.folder / "raw" / "00000.tar").unlink()
     run(curated)

@@ -12,7 +12,8 @@ from curation.recipe import Recipe
 from curation_assets import failures, imports
 from curation_assets.imports import input_version
 from curation_assets.lineage import VERSIONS, Lineage
-from jobs.imports import INPUT_CHANGED, bring_imports, due_imports, shards_so_far
+from jobs.arrivals import find_arrivals
+from jobs.imports import INPUT_CHANGED, bring_imports, due_imports
 from jobs.plan import NEW
 from resources.progress import LineProgress
 from tests.curation.ingest.web_server import photograph
@@ -160,13 +161,20 @@ def test_a_recipe_without_imports_opens_neither_records_nor_storage(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "absent"))
     recipe = Recipe(name="none", source=str(tmp_path / "no"), output=str(tmp_path / "o"))
     assert bring_imports(recipe, LineProgress(print)).num_runs == 0
-    with pytest.raises(InputError, match=r"no \.tar file"):
-        shards_so_far(recipe)
 
 
 def test_a_source_without_shards_is_no_mistake_before_the_first_import(
-    importing: ImportWorld,
+    importing: ImportWorld, import_records: dg.DagsterInstance
 ) -> None:
-    assert shards_so_far(importing.recipe) == {}
+    assert find_arrivals(import_records, importing.recipe).tars == {}
     importing.source.write("by-hand.tar", bytes(1024))
-    assert list(shards_so_far(importing.recipe)) == ["by-hand"]
+    assert list(find_arrivals(import_records, importing.recipe).tars) == ["by-hand"]
+
+
+def test_imported_tars_need_no_marker(
+    importing: ImportWorld, import_records: dg.DagsterInstance
+) -> None:
+    recipe = importing.recipe.model_copy(update={"complete_when": "marked"})
+    for shard in ("photos/00000", "web/00000", "by-hand"):
+        importing.source.write(f"{shard}.tar", bytes(1024))
+    assert find_arrivals(import_records, recipe).waiting == ("by-hand",)

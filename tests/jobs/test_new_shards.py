@@ -2,16 +2,21 @@
 
 import os
 import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
-from jobs.asset_definitions import asset_definitions
+from jobs.dead_runs import PROCESS
 from jobs.instance import open_instance
-from jobs.new_shards import tick
 from tests.conftest import Curated
+from tests.jobs.daemon import Daemon, assets_of
 
 ORDER = ["00000", "train/00001", "train/00002"]
 
@@ -22,180 +27,222 @@ def instance(curated: Curated) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-class Ticks:
-    """A daemon in miniature: applies what a tick asks for, and executes its runs."""
-
-    def __init__(self, curated: Curated, instance: dg.DagsterInstance) -> None:
-        self.curated, self.instance = curated, instance
-        self.cursor: str | None = None
-        self.keys: set[str] = set()
-
-    def tick(self) -> dg.SensorResult:
-        result = tick(self.instance, self.curated.recipe, self.cursor)
-        self.cursor = result.cursor or self.cursor
-        for change in result.dynamic_partitions_requests or []:
-            if isinstance(change, dg.AddDynamicPartitionsRequest):
-                self.instance.add_dynamic_partitions("shards", list(change.partition_keys))
-            else:
-                for key in change.partition_keys:
-                    self.instance.delete_dynamic_partition("shards", key)
-        return result
-
-    def run(self) -> list[tuple[str, list[str]]]:
-        """Tick, and execute what is new; give first shard and assets of each run."""
-        job = asset_definitions(self.curated.recipe).resolve_implicit_global_asset_job_def()
-        done = []
-        for request in self.tick().run_requests or []:
-            if request.run_key in self.keys:
-                continue
-            self.keys.add(request.run_key or "")
-            job.execute_in_process(
-                instance=self.instance,
-                asset_selection=list(request.asset_selection or []),
-                tags=dict(request.tags),
-            )
-            names = [key.to_user_string() for key in request.asset_selection or []]
-            first = request.tags.get("dagster/asset_partition_range_start", "all")
-            done.append((first, names))
-        return done
+@pytest.fixture
+def daemon(curated: Curated, instance: dg.DagsterInstance) -> Daemon:
+    return Daemon(instance, curated.recipe)
 
 
 @pytest.fixture
-def ticks(curated: Curated, instance: dg.DagsterInstance) -> Ticks:
-    return Ticks(curated, instance)
+def raw(curated: Curated) -> Path:
+    """Give the source's folder."""
+    return curated.source.root
 
 
 IMAGES = ["raw_shard", "shard_index", "embeddings", "scores"]
 
 
-def test_nothing_new_starts_nothing_and_says_so(ticks: Ticks) -> None:
-    result = ticks.tick()
+def test_nothing_new_starts_nothing_and_says_so(daemon: Daemon) -> None:
+    result = daemon.tick()
     assert not result.run_requests
-    assert "up to date" in str(result.skip_reason)
+    assert "up to date" in str(result.skip_message)
 
 
-def test_a_new_tar_is_waited_for_then_curated_to_the_end(ticks: Ticks) -> None:
-    raw = ticks.curated.source.root
-    shutil.copy(raw / "00000.tar", raw / "zz.tar")
-    assert "look the same twice" in str(ticks.tick().skip_reason)
-    assert ticks.run() == [("zz", IMAGES)]
-    assert ticks.run() == [("all", ["duplicate_groups"])]
-    assert ticks.run() == [("zz", ["selection", "filtered_shard"])]
-    assert ticks.run() == []
-    assert ticks.curated.output.exists(ticks.curated.artifacts.filtered_tar("zz"))
-
-
-def test_a_tar_that_grows_is_not_touched(ticks: Ticks) -> None:
-    growing = ticks.curated.source.root / "growing.tar"
+def test_a_tar_that_grows_is_not_touched(daemon: Daemon, raw: Path) -> None:
+    growing = raw / "growing.tar"
     for size in (1000, 2000, 3000):
         growing.write_bytes(bytes(size))
-        assert not ticks.tick().run_requests
-    assert "growing" not in ticks.instance.get_dynamic_partitions("shards")
+        result = daemon.tick()
+        assert not result.run_requests
+        assert "1 tar(s) are new or changed, and have to look the same twice" in str(
+            result.skip_message
+        )
+    assert "growing" not in daemon.instance.get_dynamic_partitions("shards")
 
 
-def test_a_replaced_tar_starts_its_own_chain_alone(ticks: Ticks) -> None:
-    tar = ticks.curated.source.root / "train" / "00001.tar"
+def test_a_replaced_tar_starts_its_own_chain_alone(daemon: Daemon, raw: Path) -> None:
+    tar = raw / "train" / "00001.tar"
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
-    ticks.tick()
-    assert ticks.run() == [("train/00001", IMAGES)]
+    assert not daemon.tick().run_requests  # nor are the others compared without it
+    (request,) = daemon.tick().run_requests or []
+    assert request.tags["dagster/asset_partition_range_start"] == "train/00001"
+    assert request.tags["dagster/asset_partition_range_end"] == "train/00001"
+    assert assets_of(request) == IMAGES
 
 
-def test_a_tar_that_is_gone_is_no_partition_any_more(ticks: Ticks) -> None:
-    (ticks.curated.source.root / "00000.tar").unlink()
-    ticks.tick()
-    assert ticks.instance.get_dynamic_partitions("shards") == ORDER[1:]
+def test_where_tars_are_marked_a_new_one_waits_for_its_marker_and_no_longer(
+    daemon: Daemon, curated: Curated, raw: Path
+) -> None:
+    daemon.load(curated.edit("output:", "complete_when: marked\noutput:"))
+    shutil.copy(raw / "00000.tar", raw / "zz.tar")
+    for _ in range(3):
+        result = daemon.tick()
+        assert not result.run_requests
+        assert "1 tar(s)" in str(result.skip_message)
+        assert "zz.tar.done" in str(result.skip_message)
+    assert "zz" not in daemon.instance.get_dynamic_partitions("shards")
+    (raw / "zz.tar.done").touch()
+    (request,) = daemon.tick().run_requests or []
+    assert request.tags["dagster/asset_partition_range_start"] == "zz"
 
 
-def test_a_shard_in_an_unfinished_run_is_left_alone(ticks: Ticks) -> None:
-    tar = ticks.curated.source.root / "00000.tar"
+def test_a_tar_that_is_gone_is_no_partition_any_more(daemon: Daemon, raw: Path) -> None:
+    (raw / "00000.tar").unlink()
+    daemon.tick()
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER[1:]
+
+
+def test_a_tar_that_is_gone_stays_a_partition_while_a_run_is_about_it(
+    daemon: Daemon, raw: Path
+) -> None:
+    run = create_run_for_test(
+        daemon.instance,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={
+            "dagster/asset_partition_range_start": "00000",
+            "dagster/asset_partition_range_end": "train/00001",
+        },
+        asset_selection=frozenset({dg.AssetKey("embeddings")}),
+    )
+    for shard in ("train/00001", "train/00002"):
+        (raw / f"{shard}.tar").unlink()
+    daemon.tick()
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER[:2]
+    daemon.instance.report_run_failed(run)
+    daemon.tick()
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER[:1]
+
+
+def test_no_partition_is_deleted_under_a_backfill(daemon: Daemon, raw: Path) -> None:
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id="under way",
+        asset_graph=daemon.code.asset_graph,
+        partition_names=ORDER,
+        asset_selection=[dg.AssetKey("selection")],
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=daemon.instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    daemon.instance.add_backfill(backfill)
+    (raw / "00000.tar").unlink()
+    daemon.tick()
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER
+    done = backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS)
+    daemon.instance.update_backfill(done)
+    daemon.tick()
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER[1:]
+
+
+def test_a_shard_in_an_unfinished_run_is_left_alone(daemon: Daemon, raw: Path) -> None:
+    tar = raw / "00000.tar"
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
-    ticks.tick()
+    daemon.tick()
     create_run_for_test(
-        ticks.instance,
+        daemon.instance,
         status=dg.DagsterRunStatus.STARTED,
         tags={"dagster/partition": "00000"},
         asset_selection=frozenset({dg.AssetKey("embeddings")}),
     )
-    result = ticks.tick()
+    result = daemon.tick()
     assert not result.run_requests
-    assert "1 shard(s) are being worked on" in str(result.skip_reason)
+    assert "1 shard(s) are being worked on" in str(result.skip_message)
 
 
-def test_a_shard_in_an_unfinished_run_of_a_named_job_is_left_alone(ticks: Ticks) -> None:
-    tar = ticks.curated.source.root / "00000.tar"
+def test_a_shard_in_an_unfinished_run_of_a_named_job_is_left_alone(
+    daemon: Daemon, raw: Path
+) -> None:
+    tar = raw / "00000.tar"
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
-    ticks.tick()
+    daemon.tick()
     create_run_for_test(
-        ticks.instance,
+        daemon.instance,
         job_name="embed_only",
         status=dg.DagsterRunStatus.STARTED,
         tags={"dagster/partition": "00000"},
     )
-    assert "1 shard(s) are being worked on" in str(ticks.tick().skip_reason)
+    assert "1 shard(s) are being worked on" in str(daemon.tick().skip_message)
 
 
-def test_shards_of_an_input_are_left_alone_while_it_is_imported(ticks: Ticks) -> None:
-    for tar in ticks.curated.source.root.rglob("*.tar"):
+def test_shards_of_an_input_are_left_alone_while_it_is_imported(
+    daemon: Daemon, raw: Path
+) -> None:
+    for tar in raw.rglob("*.tar"):
         os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
-    ticks.tick()
+    daemon.tick()
     create_run_for_test(
-        ticks.instance,
+        daemon.instance,
         job_name="import_urls",
         status=dg.DagsterRunStatus.STARTED,
         tags={"dagster/partition": "train"},
     )
-    (request,) = ticks.tick().run_requests or []
+    (request,) = daemon.tick().run_requests or []
     assert request.tags["dagster/asset_partition_range_end"] == "00000"
 
 
-def test_its_runs_say_what_they_are_about_and_let_others_go_first(ticks: Ticks) -> None:
-    tar = ticks.curated.source.root / "00000.tar"
+def test_its_runs_say_what_they_are_about_and_let_others_go_first(
+    daemon: Daemon, raw: Path
+) -> None:
+    tar = raw / "00000.tar"
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
-    ticks.tick()
-    (request,) = ticks.tick().run_requests or []
+    daemon.tick()
+    (request,) = daemon.tick().run_requests or []
     assert request.tags["curation/recipe"] == "small"
     assert request.tags["curation/encoder"] == "tf_efficientnet_lite0"
     assert request.tags["dagster/priority"] == "-1"
 
 
-def test_while_all_shards_are_compared_nothing_starts(ticks: Ticks) -> None:
+def test_while_all_shards_are_compared_nothing_starts(daemon: Daemon) -> None:
     create_run_for_test(
-        ticks.instance,
+        daemon.instance,
         status=dg.DagsterRunStatus.STARTING,
         asset_selection=frozenset({dg.AssetKey("duplicate_groups")}),
     )
-    assert "over all shards" in str(ticks.tick().skip_reason)
+    assert "over all shards" in str(daemon.tick().skip_message)
 
 
-def test_while_tars_of_a_release_are_written_nothing_starts(ticks: Ticks) -> None:
+def test_a_run_whose_process_was_killed_holds_up_nothing(daemon: Daemon) -> None:
+    killed = subprocess.Popen(["true"])
+    killed.wait()
     create_run_for_test(
-        ticks.instance,
+        daemon.instance,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={PROCESS: f"{socket.gethostname()}/{killed.pid}"},
+        asset_selection=frozenset({dg.AssetKey("duplicate_groups")}),
+    )
+    assert "up to date" in str(daemon.tick().skip_message)
+
+
+def test_while_tars_of_a_release_are_written_nothing_starts(daemon: Daemon) -> None:
+    create_run_for_test(
+        daemon.instance,
         status=dg.DagsterRunStatus.STARTED,
         tags={"dagster/partition": "00000"},  # of the release, and the name of a shard
         asset_selection=frozenset({dg.AssetKey("release_shard")}),
     )
-    assert "over all shards" in str(ticks.tick().skip_reason)
+    assert "over all shards" in str(daemon.tick().skip_message)
 
 
 def test_the_same_work_has_the_same_key_however_often_it_is_asked_for(
-    ticks: Ticks,
+    daemon: Daemon, raw: Path
 ) -> None:
-    tar = ticks.curated.source.root / "00000.tar"
+    tar = raw / "00000.tar"
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
-    ticks.tick()
-    first = [request.run_key for request in ticks.tick().run_requests or []]
-    again = [request.run_key for request in ticks.tick().run_requests or []]
+    daemon.tick()
+    first = [request.run_key for request in daemon.tick().run_requests or []]
+    again = [request.run_key for request in daemon.tick().run_requests or []]
     assert first == again != []
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
-    ticks.tick()
-    other = [request.run_key for request in ticks.tick().run_requests or []]
+    daemon.tick()
+    other = [request.run_key for request in daemon.tick().run_requests or []]
     assert other != first
 
 
-def test_a_listing_that_fails_is_told_and_survived(ticks: Ticks) -> None:
-    raw = ticks.curated.source.root
+def test_a_listing_that_fails_is_told_and_survived(daemon: Daemon, raw: Path) -> None:
     raw.rename(raw.with_name("away"))
-    assert "could be listed" in str(ticks.tick().skip_reason)
+    assert "could be listed" in str(daemon.tick().skip_message)
     raw.with_name("away").rename(raw)
-    assert "up to date" in str(ticks.tick().skip_reason)
-    assert ticks.instance.get_dynamic_partitions("shards") == ORDER
+    assert "up to date" in str(daemon.tick().skip_message)
+    assert daemon.instance.get_dynamic_partitions("shards") == ORDER

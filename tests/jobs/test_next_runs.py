@@ -59,12 +59,12 @@ def test_busy_shards_are_left_alone_and_waited_for() -> None:
     assert next_runs(plan, ORDER, shards_per_run=5, busy={"01", "02"}) == []
 
 
-def test_shards_given_up_do_not_hold_up_the_others() -> None:
+def test_shards_that_are_put_off_do_not_hold_up_the_others() -> None:
     plan = plan_of({"embeddings": ["01"], "selection": ["01", "05"]}, "new")
-    runs = next_runs(plan, ORDER, shards_per_run=5, given_up={"01"})
+    runs = next_runs(plan, ORDER, shards_per_run=5, put_off={"01"})
     assert runs == [NextRun(("duplicate_groups",))]
     plan = plan_of({"embeddings": ["01"], "selection": ["01", "05"]})
-    runs = next_runs(plan, ORDER, shards_per_run=5, given_up={"01"})
+    runs = next_runs(plan, ORDER, shards_per_run=5, put_off={"01"})
     assert [run.shards for run in runs] == [("05",)]
 
 

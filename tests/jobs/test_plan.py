@@ -70,7 +70,8 @@ def make_plan(
         for asset in PER_SHARD_ASSETS
         for path in lineage.artifacts.of(asset, shard)
     }
-    return planning.make_plan(instance, lineage, tars, files - {gone})
+    versions = {shard: raw_version(tar) for shard, tar in tars.items()}
+    return planning.make_plan(instance, lineage, versions, files - {gone})
 
 
 def due(plan: Plan) -> dict[str, list[str]]:

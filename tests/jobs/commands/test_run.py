@@ -17,6 +17,16 @@ def test_nothing_to_do_is_said(curated: Curated, run: Run) -> None:
     assert "warning" not in out
 
 
+def test_tars_that_wait_to_be_marked_are_told(curated: Curated, run: Run) -> None:
+    curated.edit("output:", "complete_when: marked\noutput:")
+    raw = curated.source.root
+    shutil.copy(raw / "00000.tar", raw / "zz.tar")
+    code, out = run("run", "--recipe", curated.recipe_file)
+    assert code == 0
+    assert "1 tar(s) are new or changed" in out and "zz.tar.done" in out
+    assert "up to date" not in out
+
+
 def test_a_filter_that_keeps_nothing_is_told_with_what_dropped_most(
     curated: Curated, run: Run
 ) -> None:

@@ -1,5 +1,6 @@
 """``curate status``."""
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,19 @@ def test_everything_up_to_date_is_said(curated: Curated, run: Run) -> None:
     code, out = run("status", "--recipe", curated.recipe_file)
     assert code == 0
     assert "Everything is up to date" in out
+
+
+def test_tars_that_wait_to_be_marked_are_counted_and_not_called_due(
+    curated: Curated, run_json: Callable[..., Any], run: Run
+) -> None:
+    curated.edit("output:", "complete_when: marked\noutput:")
+    shutil.copy(curated.folder / "raw" / "00000.tar", curated.folder / "raw" / "zz.tar")
+    told = run_json("status", "--recipe", curated.recipe_file)
+    assert (told["shards"], told["waiting"]) == (4, ["zz"])
+    assert not any(told["due"].values()) and not told["global_due"]
+    _, out = run("status", "--recipe", curated.recipe_file)
+    assert "1 tar(s)" in out and "zz.tar.done" in out
+    assert "up to date" not in out
 
 
 def test_what_is_due_is_named_with_its_cause(
