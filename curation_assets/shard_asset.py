@@ -141,7 +141,7 @@ def record_shards(
                 yield partition_event(asset, task, made)
                 progress.advance(task.shard, int(made.get("samples", 0)))
         raise_for_shards(failures)
-        refuse_deleted_ends(context, _partitions(context))
+        refuse_deleted_ends(context, context.assets_def.partitions_def)
     yield all_recorded()
 
 
@@ -225,7 +225,7 @@ def shards_to_record(context: dg.AssetExecutionContext) -> list[str]:
             after the launch.
     """
     refuse_another_recipe(context)
-    refuse_deleted_ends(context, _partitions(context))
+    refuse_deleted_ends(context, context.assets_def.partitions_def)
     if not context.partition_keys:
         raise dg.Failure(
             "the run's range of shards is empty: its first key comes after its last in the "
@@ -238,7 +238,7 @@ def shards_to_record(context: dg.AssetExecutionContext) -> list[str]:
 
 def refuse_deleted_ends(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
-    partitions: dg.DynamicPartitionsDefinition,
+    partitions: dg.PartitionsDefinition[str] | None,
 ) -> None:
     """Fail if the first or the last key of the run's range is no partition any more.
 
@@ -248,6 +248,8 @@ def refuse_deleted_ends(
     Raises:
         dagster.Failure: It was deleted; the message says what to do.
     """
+    if not isinstance(partitions, dg.DynamicPartitionsDefinition):
+        return  # no others can be deleted
     ends = context.partition_key_range
     for key in (ends.start, ends.end):
         if not context.instance.has_dynamic_partition(partitions.name or "", key):
@@ -257,12 +259,6 @@ def refuse_deleted_ends(
                 "was made is recorded; launch a run over the partitions that are left",
                 allow_retries=False,
             )
-
-
-def _partitions(context: dg.AssetExecutionContext) -> dg.DynamicPartitionsDefinition:
-    partitions = context.assets_def.partitions_def
-    assert isinstance(partitions, dg.DynamicPartitionsDefinition)
-    return partitions
 
 
 def newest_event(instance: dg.DagsterInstance) -> int:
