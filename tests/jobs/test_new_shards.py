@@ -13,6 +13,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
+from jobs import new_shards
 from jobs.dead_runs import PROCESS
 from jobs.instance import open_instance
 from tests.conftest import Curated
@@ -67,6 +68,20 @@ def test_a_replaced_tar_starts_its_own_chain_alone(daemon: Daemon, raw: Path) ->
     assert request.tags["dagster/asset_partition_range_start"] == "train/00001"
     assert request.tags["dagster/asset_partition_range_end"] == "train/00001"
     assert assets_of(request) == IMAGES
+
+
+def test_more_tars_than_one_tick_may_add_are_added_by_the_next(
+    daemon: Daemon, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_shards, "ADDED_AT_ONCE", 1)
+    for name in ("x.tar", "y.tar"):
+        shutil.copy(raw / "00000.tar", raw / name)
+    daemon.tick()
+    for shards in ([*ORDER, "x"], [*ORDER, "x", "y"]):
+        (request,) = daemon.tick().run_requests or []
+        assert request.tags["dagster/asset_partition_range_start"] == "x"
+        assert request.tags["dagster/asset_partition_range_end"] == shards[-1]
+        assert daemon.instance.get_dynamic_partitions("shards") == shards
 
 
 def test_where_tars_are_marked_a_new_one_waits_for_its_marker_and_no_longer(
