@@ -6,9 +6,11 @@ checkout, so that recipes don't mix their partitions, with the checkout's ``dags
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import IntegrityError
 
 from curation.devices import visible_gpus
 from curation.errors import InputError
@@ -36,7 +38,7 @@ def dagster_home(recipe: Recipe) -> Path:
     home_folder = ROOT / ".dagster" / recipe.name
     home_folder.mkdir(parents=True, exist_ok=True)
     settings = home_folder / "dagster.yaml"
-    if not settings.is_symlink():
+    with suppress(FileExistsError):
         settings.symlink_to(ROOT / "dagster.yaml")
     return home_folder
 
@@ -67,4 +69,7 @@ def set_shards(instance: dg.DagsterInstance, shards: Iterable[str]) -> None:
     wanted = list(shards)
     for shard in set(known) - set(wanted):
         instance.delete_dynamic_partition(name, shard)
-    instance.add_dynamic_partitions(name, wanted)
+    try:
+        instance.add_dynamic_partitions(name, wanted)
+    except IntegrityError:  # someone else added some meanwhile; this adds the others
+        instance.add_dynamic_partitions(name, wanted)
