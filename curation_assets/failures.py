@@ -1,5 +1,6 @@
 """Which errors Dagster tries again, and which end a run: the one place that decides."""
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ import dagster as dg
 from curation.errors import CurationError, StorageError
 
 MAX_RETRIES = 3
-SECONDS_BEFORE_RETRY = 30
+SECONDS_BEFORE_RETRY = 30  # and up to as many more
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def run_failures() -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        raise dg.RetryRequested(MAX_RETRIES, SECONDS_BEFORE_RETRY) from error
+        raise _tried_again() from error
     except CurationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
@@ -36,7 +37,11 @@ def raise_for_shards(failures: Mapping[str, CurationError]) -> None:
     told = "".join(f"\n  {shard}: {error}" for shard, error in failures.items())
     message = f"{len(failures)} shard(s) failed, the others are recorded:{told}"
     if any(isinstance(error, StorageError) for error in failures.values()):
-        raise dg.RetryRequested(MAX_RETRIES, SECONDS_BEFORE_RETRY) from StorageError(
-            message
-        )
+        raise _tried_again() from StorageError(message)
     raise dg.Failure(message, allow_retries=False)
+
+
+def _tried_again() -> dg.RetryRequested:
+    # what stood in each other's way, or overran a server together, must not meet again
+    seconds = random.randint(SECONDS_BEFORE_RETRY, 2 * SECONDS_BEFORE_RETRY)
+    return dg.RetryRequested(MAX_RETRIES, seconds)

@@ -27,7 +27,7 @@ def refuse_company(context: dg.AssetExecutionContext) -> None:
     """Put a step off while another run is in a step that writes the same files.
 
     A step's start is on record before it looks, so that of two that begin at once neither
-    overlooks the other: both are put off.
+    overlooks the other: both are put off, for different times.
 
     Raises:
         StorageError: Another run is; the same call works when that is done.

@@ -6,9 +6,11 @@ checkout, so that recipes don't mix their partitions, with the checkout's ``dags
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import IntegrityError
 
 from curation.devices import visible_gpus
 from curation.errors import InputError
@@ -36,7 +38,7 @@ def dagster_home(recipe: Recipe) -> Path:
     home_folder = ROOT / ".dagster" / recipe.name
     home_folder.mkdir(parents=True, exist_ok=True)
     settings = home_folder / "dagster.yaml"
-    if not settings.is_symlink():
+    with suppress(FileExistsError):
         settings.symlink_to(ROOT / "dagster.yaml")
     return home_folder
 
@@ -69,4 +71,8 @@ def set_shards(instance: dg.DagsterInstance, shards: Iterable[str]) -> None:
         instance.delete_dynamic_partition(name, shard)
     new = [shard for shard in wanted if shard not in known]
     for first in range(0, len(new), ADDED_AT_ONCE):
-        instance.add_dynamic_partitions(name, new[first : first + ADDED_AT_ONCE])
+        part = new[first : first + ADDED_AT_ONCE]
+        try:
+            instance.add_dynamic_partitions(name, part)
+        except IntegrityError:  # someone else added some meanwhile; this adds the others
+            instance.add_dynamic_partitions(name, part)

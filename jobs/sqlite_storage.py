@@ -11,9 +11,12 @@ private methods of Dagster 1.13, hence the exact pin on its minor version and
 ``tests/jobs/test_sqlite_storage.py``, which compares the rows of both.
 """
 
+import fcntl
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -117,8 +120,9 @@ class PooledSqliteStorage(DagsterSqliteStorage):
     """Runs, schedules and events in SQLite files under one folder, where Dagster's are."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None):
-        super().__init__(base_dir, inst_data)
-        self._event_log_storage = PooledEventLog(_event_logs_directory(base_dir))
+        with _alone_in(base_dir):
+            super().__init__(base_dir, inst_data)
+            self._event_log_storage = PooledEventLog(_event_logs_directory(base_dir))
 
     @classmethod
     def from_config_value(
@@ -126,3 +130,19 @@ class PooledSqliteStorage(DagsterSqliteStorage):
     ) -> "PooledSqliteStorage":
         """Open it where ``base_dir`` says."""
         return cls.from_local(inst_data=inst_data, **config_value)
+
+
+@contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    """Keep other processes and threads that do the same waiting.
+
+    Dagster looks whether there are tables, and then makes them; of two processes that open
+    a new folder at once both did, and it could not be opened ever after.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from sqlalchemy import Engine, event
 
 from curation.devices import visible_gpus
 from curation.errors import InputError
@@ -63,6 +64,28 @@ def test_many_partitions_are_added_in_several_statements_and_in_order(
         set_shards(instance, ["e", "d", "c"])
         set_shards(instance, ["e", "d", "c", "b", "a"])
         assert instance.get_dynamic_partitions(SHARDS.name or "") == list("edcba")
+
+
+def test_shards_that_someone_else_adds_at_the_same_moment_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with open_instance(RECIPE) as ours, open_instance(RECIPE) as theirs:
+        added: list[str] = []
+
+        def meddle(
+            _connection: object, _cursor: object, statement: str, *_: object
+        ) -> None:
+            if "INSERT INTO dynamic_partitions" in statement and not added:
+                added.append("b")
+                set_shards(theirs, added)
+
+        event.listen(Engine, "before_cursor_execute", meddle)
+        try:
+            set_shards(ours, ["a", "b", "c"])
+        finally:
+            event.remove(Engine, "before_cursor_execute", meddle)
+        assert ours.get_dynamic_partitions("shards") == ["b", "a", "c"]
 
 
 def test_as_many_runs_embed_as_there_are_gpus_and_one_without() -> None:

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,16 @@ def test_threads_and_more_runs_than_connections_lose_no_event(tmp_path: Path) ->
 def test_the_checkouts_settings_name_it(curated: Curated) -> None:
     with open_instance(curated.recipe) as instance:
         assert isinstance(instance.event_log_storage, PooledEventLog)
+
+
+def test_a_new_folder_can_be_opened_by_several_at_once(tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def open_it(_: int) -> None:
+        together.wait()
+        PooledSqliteStorage(str(tmp_path)).dispose()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(open_it, range(4)))
+    with open_home(tmp_path, PooledSqliteStorage) as instance:
+        run(instance)
