@@ -21,7 +21,7 @@ from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_about,
 from curation_assets.failures import run_failures
 from curation_assets.global_asset import current_inputs, refuse_company
 from curation_assets.lineage import Lineage
-from curation_assets.partitions import CLUSTER_BINS
+from curation_assets.partitions import CLUSTER_BINS, add_partitions
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from curation_assets.shard_asset import DATA_VERSION, Metadata
 
@@ -157,7 +157,7 @@ def _set_bins(instance: dg.DagsterInstance, state: "State") -> None:
     bins = [bin_key(bin_) for bin_ in range(state.centroids.num_bins)]
     for gone in set(instance.get_dynamic_partitions(name)).difference(bins):
         instance.delete_dynamic_partition(name, gone)
-    instance.add_dynamic_partitions(name, bins)
+    add_partitions(instance, CLUSTER_BINS, bins)
 
 
 def _embedded(

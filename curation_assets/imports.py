@@ -26,7 +26,7 @@ from curation.tar import read_members
 from curation_assets.failures import run_failures
 from curation_assets.lineage import Lineage
 from curation_assets.metadata import count_table, picture_sheets
-from curation_assets.partitions import SHARDS, SUFFIX
+from curation_assets.partitions import SHARDS, SUFFIX, add_partitions
 from curation_assets.recipe_guard import recipe_tags
 from curation_assets.shard_asset import (
     AssetEvents,
@@ -118,7 +118,7 @@ def _brought(
     """Make an input's shards partitions, and describe them for the UI."""
     tars = folder.list_files(suffix=SUFFIX)
     shards = [f"{name}/{tar.path.removesuffix(SUFFIX)}" for tar in tars]
-    context.instance.add_dynamic_partitions(SHARDS.name or "", shards)
+    add_partitions(context.instance, SHARDS, shards)
     pictures = _first_pictures(folder, tars[0].path) if tars else {}
     return {NUM_TARS: len(shards), "url": folder.url, **pictures}
 

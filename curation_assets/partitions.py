@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 import dagster as dg
+from sqlalchemy.exc import IntegrityError
 
 from curation.errors import InputError
 from curation.storage import Storage, StoredFile
@@ -94,6 +95,23 @@ def check_shard_keys(shards: Iterable[str], where: str) -> None:
             f"{where}: {len(bad)} tar(s) have a path that can't be a partition key, for a "
             f"comma, '|', '...' or a control character in it; rename:{listed}"
         )
+
+
+def add_partitions(
+    instance: dg.DagsterInstance,
+    partitions: dg.DynamicPartitionsDefinition,
+    keys: Iterable[str],
+) -> None:
+    """Add keys to a partition set, in order; those that it has stay where they are."""
+    name = partitions.name or ""
+    known = set(instance.get_dynamic_partitions(name))
+    new = [key for key in keys if key not in known]
+    for first in range(0, len(new), ADDED_AT_ONCE):
+        part = new[first : first + ADDED_AT_ONCE]
+        try:
+            instance.add_dynamic_partitions(name, part)
+        except IntegrityError:  # someone else added some meanwhile; this adds the others
+            instance.add_dynamic_partitions(name, part)
 
 
 def input_of(shard: str) -> str:

@@ -12,7 +12,7 @@ from curation.release.publish import plan_next_release
 from curation.storage import Storage
 from curation_assets.failures import run_failures
 from curation_assets.lineage import Lineage
-from curation_assets.partitions import RELEASE_SHARDS
+from curation_assets.partitions import RELEASE_SHARDS, add_partitions
 from curation_assets.release import (
     FindDue,
     ReleaseConfig,
@@ -53,7 +53,7 @@ def release_plan_asset(lineage: Lineage, find_due: FindDue) -> dg.AssetsDefiniti
                 context.log.info("There is nothing new: the last release has all of it.")
             plan = write_plan(output, lineage.artifacts.release_plan, planned)
         tars = [shard_name(number) for number in plan.tars]
-        context.instance.add_dynamic_partitions(RELEASE_SHARDS.name or "", tars)
+        add_partitions(context.instance, RELEASE_SHARDS, tars)
         before = planned.previous.shards if planned.previous else ()
         shared = {(shard.number, shard.fingerprint) for shard in before}
         return dg.MaterializeResult(

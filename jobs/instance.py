@@ -10,13 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
-from sqlalchemy.exc import IntegrityError
 
 from curation.devices import visible_gpus
 from curation.errors import InputError
 from curation.recipe import Recipe
 from curation_assets.embeddings import GPU_POOL
-from curation_assets.partitions import ADDED_AT_ONCE, SHARDS
+from curation_assets.partitions import SHARDS, add_partitions
 
 ROOT = Path(__file__).parents[1]
 """The checkout."""
@@ -63,16 +62,7 @@ def set_shards(instance: dg.DagsterInstance, shards: Iterable[str]) -> None:
     What is recorded of shards that are gone stays on record; a shard that comes back is
     where it was, but last in the order.
     """
-    name = SHARDS.name
-    assert name is not None
-    known = set(instance.get_dynamic_partitions(name))
-    wanted = list(shards)
-    for shard in known.difference(wanted):
+    name, wanted = SHARDS.name or "", list(shards)
+    for shard in set(instance.get_dynamic_partitions(name)).difference(wanted):
         instance.delete_dynamic_partition(name, shard)
-    new = [shard for shard in wanted if shard not in known]
-    for first in range(0, len(new), ADDED_AT_ONCE):
-        part = new[first : first + ADDED_AT_ONCE]
-        try:
-            instance.add_dynamic_partitions(name, part)
-        except IntegrityError:  # someone else added some meanwhile; this adds the others
-            instance.add_dynamic_partitions(name, part)
+    add_partitions(instance, SHARDS, wanted)

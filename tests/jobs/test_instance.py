@@ -9,6 +9,7 @@ from sqlalchemy import Engine, event
 from curation.devices import visible_gpus
 from curation.errors import InputError
 from curation.recipe import Recipe
+from curation_assets import partitions
 from curation_assets.partitions import SHARDS
 from jobs import instance as module
 from jobs.instance import dagster_home, limit_gpu_runs, open_instance, set_shards
@@ -59,7 +60,7 @@ def test_partitions_become_the_shards_of_the_source() -> None:
 def test_many_partitions_are_added_in_several_statements_and_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "ADDED_AT_ONCE", 2)
+    monkeypatch.setattr(partitions, "ADDED_AT_ONCE", 2)
     with dg.DagsterInstance.ephemeral() as instance:
         set_shards(instance, ["e", "d", "c"])
         set_shards(instance, ["e", "d", "c", "b", "a"])
