@@ -3,12 +3,10 @@
 Materializing a partition again fetches those URLs that failed, and no others.
 """
 
-from collections import Counter
-
 import dagster as dg
 
 from curation.ingest.shard_layout import ShardLayout
-from curation.ingest.urls import import_urls, read_urls
+from curation.ingest.urls import add_up, import_urls, read_urls
 from curation.storage import Storage, open_stored_file
 from curation_assets.imports import (
     import_options,
@@ -51,17 +49,15 @@ def imported_urls_asset(lineage: Lineage) -> dg.AssetsDefinition:
             done = import_urls(
                 urls, folder, settings, lambda of: progress.advance(of.shard, of.num_images)
             )
-            errors: Counter[str] = Counter()
-            for shard in done:
-                errors.update(shard.errors)
+            whole = add_up(done)
             return {
-                "samples": sum(shard.num_images for shard in done),
-                "bytes": sum(shard.num_bytes for shard in done),
+                "samples": whole.num_images,
+                "bytes": whole.num_bytes,
                 "list": settings.list,
-                "urls": sum(shard.num_urls for shard in done),
-                "fetched": sum(shard.num_fetched for shard in done),
-                FAILED: errors.total(),
-                "failed_for": reason_table(errors),
+                "urls": whole.num_urls,
+                "fetched": whole.num_fetched,
+                FAILED: whole.num_urls - whole.num_images,
+                "failed_for": reason_table(whole.errors),
             }
 
         yield from record_imports(context, lineage, progress, bring)

@@ -13,7 +13,8 @@ Its shards are read here like any others.
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,21 @@ class UrlShard:
     """Of all its images."""
     errors: Mapping[str, int]
     """Reasons why images are missing, with how many are missing for each."""
+
+
+def add_up(shards: Iterable[UrlShard]) -> UrlShard:
+    """Put shards together, as if they were one."""
+    whole = UrlShard("", 0, 0, 0, 0, {})
+    for shard in shards:
+        whole = UrlShard(
+            "",
+            whole.num_urls + shard.num_urls,
+            whole.num_images + shard.num_images,
+            whole.num_fetched + shard.num_fetched,
+            whole.num_bytes + shard.num_bytes,
+            Counter(whole.errors) + Counter(shard.errors),
+        )
+    return whole
 
 
 @dataclass(frozen=True)

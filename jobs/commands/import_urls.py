@@ -2,12 +2,12 @@
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from curation.ingest.shard_layout import SAMPLES_PER_SHARD, ShardLayout
-from curation.ingest.urls import UrlShard, import_urls, read_urls
+from curation.ingest.urls import add_up, import_urls, read_urls
 from curation.recipe import DownloadSettings
 from curation.storage import open_storage, open_stored_file
 from jobs.console import (
@@ -73,30 +73,24 @@ def import_listed_urls(
         done = import_urls(
             listed, output, settings, lambda of: progress.advance(of.shard, of.num_images)
         )
-    told = _summary(done)
+    whole = add_up(done)
     if as_json:
+        told = {
+            "urls": whole.num_urls,
+            "images": whole.num_images,
+            "fetched": whole.num_fetched,
+            "bytes": whole.num_bytes,
+            "errors": whole.errors,
+        }
         print_json(told | {"shards": [asdict(shard) for shard in done]})
         return
-    reasons = Counter(told["errors"]).most_common(MOST_REASONS)
+    reasons = Counter(whole.errors).most_common(MOST_REASONS)
     if reasons:
         rows = [(shorten(reason, 80), count) for reason, count in reasons]
         title = "Not fetched; the next run tries these again"
         print_result(result_table(title, ("why", "URLs"), rows))
     print_result(
-        f"{told['images']:,} of {told['urls']:,} URLs are images, "
-        f"{format_bytes(told['bytes'])}, in {output.url}; {told['fetched']:,} came now. "
-        "The table beside each shard says what became of each URL."
+        f"{whole.num_images:,} of {whole.num_urls:,} URLs are images, "
+        f"{format_bytes(whole.num_bytes)}, in {output.url}; {whole.num_fetched:,} came "
+        "now. The table beside each shard says what became of each URL."
     )
-
-
-def _summary(done: list[UrlShard]) -> dict[str, Any]:
-    errors: Counter[str] = Counter()
-    for shard in done:
-        errors.update(shard.errors)
-    return {
-        "urls": sum(shard.num_urls for shard in done),
-        "images": sum(shard.num_images for shard in done),
-        "fetched": sum(shard.num_fetched for shard in done),
-        "bytes": sum(shard.num_bytes for shard in done),
-        "errors": dict(errors),
-    }
