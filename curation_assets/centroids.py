@@ -21,7 +21,7 @@ from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_about,
 from curation_assets.failures import run_failures
 from curation_assets.global_asset import current_inputs, refuse_company
 from curation_assets.lineage import Lineage
-from curation_assets.partitions import CLUSTER_BINS, add_partitions
+from curation_assets.partitions import CLUSTER_BINS, set_partitions
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from curation_assets.shard_asset import DATA_VERSION, Metadata
 
@@ -153,11 +153,8 @@ def bin_key(bin_: int) -> str:
 
 def _set_bins(instance: dg.DagsterInstance, state: "State") -> None:
     """Make the bins that there are the partitions of ``cluster_bins``."""
-    name = CLUSTER_BINS.name or ""
     bins = [bin_key(bin_) for bin_ in range(state.centroids.num_bins)]
-    for gone in set(instance.get_dynamic_partitions(name)).difference(bins):
-        instance.delete_dynamic_partition(name, gone)
-    add_partitions(instance, CLUSTER_BINS, bins)
+    set_partitions(instance, CLUSTER_BINS, bins)
 
 
 def _embedded(

@@ -114,6 +114,22 @@ def add_partitions(
             instance.add_dynamic_partitions(name, part)
 
 
+def set_partitions(
+    instance: dg.DagsterInstance,
+    partitions: dg.DynamicPartitionsDefinition,
+    keys: Iterable[str],
+) -> None:
+    """Make the keys of a partition set those given: new ones are added in order.
+
+    What is recorded of keys that are gone stays on record; one that comes back is where it
+    was, but last in the order.
+    """
+    name, wanted = partitions.name or "", list(keys)
+    for gone in set(instance.get_dynamic_partitions(name)).difference(wanted):
+        instance.delete_dynamic_partition(name, gone)
+    add_partitions(instance, partitions, wanted)
+
+
 def input_of(shard: str) -> str:
     """Give the name that an input must have for a shard to be imported from it."""
     return shard.partition("/")[0]

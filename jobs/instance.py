@@ -15,7 +15,7 @@ from curation.devices import visible_gpus
 from curation.errors import InputError
 from curation.recipe import Recipe
 from curation_assets.embeddings import GPU_POOL
-from curation_assets.partitions import SHARDS, add_partitions
+from curation_assets.partitions import SHARDS, set_partitions
 
 ROOT = Path(__file__).parents[1]
 """The checkout."""
@@ -57,12 +57,5 @@ def limit_gpu_runs(instance: dg.DagsterInstance) -> None:
 
 
 def set_shards(instance: dg.DagsterInstance, shards: Iterable[str]) -> None:
-    """Make the instance's partitions those given: new ones are added in order.
-
-    What is recorded of shards that are gone stays on record; a shard that comes back is
-    where it was, but last in the order.
-    """
-    name, wanted = SHARDS.name or "", list(shards)
-    for shard in set(instance.get_dynamic_partitions(name)).difference(wanted):
-        instance.delete_dynamic_partition(name, shard)
-    add_partitions(instance, SHARDS, wanted)
+    """Make the instance's shards those given."""
+    set_partitions(instance, SHARDS, shards)
