@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -40,6 +41,13 @@ def raw(curated: Curated) -> Path:
 
 
 IMAGES = ["raw_shard", "shard_index", "embeddings", "scores"]
+
+
+def run_under_way(daemon: Daemon, asset: str | None = None, **about: Any) -> dg.DagsterRun:
+    """Put an unfinished run on record, of an asset or of a named job."""
+    selection = frozenset({dg.AssetKey(asset)}) if asset else None
+    about = {"status": dg.DagsterRunStatus.STARTED} | about
+    return create_run_for_test(daemon.instance, asset_selection=selection, **about)
 
 
 def test_nothing_new_starts_nothing_and_says_so(daemon: Daemon) -> None:
@@ -109,14 +117,13 @@ def test_a_tar_that_is_gone_is_no_partition_any_more(daemon: Daemon, raw: Path) 
 def test_a_tar_that_is_gone_stays_a_partition_while_a_run_is_about_it(
     daemon: Daemon, raw: Path
 ) -> None:
-    run = create_run_for_test(
-        daemon.instance,
-        status=dg.DagsterRunStatus.STARTED,
+    run = run_under_way(
+        daemon,
+        "embeddings",
         tags={
             "dagster/asset_partition_range_start": "00000",
             "dagster/asset_partition_range_end": "train/00001",
         },
-        asset_selection=frozenset({dg.AssetKey("embeddings")}),
     )
     for shard in ("train/00001", "train/00002"):
         (raw / f"{shard}.tar").unlink()
@@ -155,11 +162,10 @@ def test_a_shard_in_an_unfinished_run_is_left_alone(daemon: Daemon, raw: Path) -
     tar = raw / "00000.tar"
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
     daemon.tick()
-    create_run_for_test(
-        daemon.instance,
-        status=dg.DagsterRunStatus.STARTED,
+    run_under_way(
+        daemon,
+        "embeddings",
         tags={"dagster/partition": "00000"},
-        asset_selection=frozenset({dg.AssetKey("embeddings")}),
     )
     result = daemon.tick()
     assert not result.run_requests
@@ -172,10 +178,9 @@ def test_a_shard_in_an_unfinished_run_of_a_named_job_is_left_alone(
     tar = raw / "00000.tar"
     os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
     daemon.tick()
-    create_run_for_test(
-        daemon.instance,
+    run_under_way(
+        daemon,
         job_name="embed_only",
-        status=dg.DagsterRunStatus.STARTED,
         tags={"dagster/partition": "00000"},
     )
     assert "1 shard(s) are being worked on" in str(daemon.tick().skip_message)
@@ -187,10 +192,9 @@ def test_shards_of_an_input_are_left_alone_while_it_is_imported(
     for tar in raw.rglob("*.tar"):
         os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
     daemon.tick()
-    create_run_for_test(
-        daemon.instance,
+    run_under_way(
+        daemon,
         job_name="import_urls",
-        status=dg.DagsterRunStatus.STARTED,
         tags={"dagster/partition": "train"},
     )
     (request,) = daemon.tick().run_requests or []
@@ -210,10 +214,10 @@ def test_its_runs_say_what_they_are_about_and_let_others_go_first(
 
 
 def test_while_all_shards_are_compared_nothing_starts(daemon: Daemon) -> None:
-    create_run_for_test(
-        daemon.instance,
+    run_under_way(
+        daemon,
+        "duplicate_groups",
         status=dg.DagsterRunStatus.STARTING,
-        asset_selection=frozenset({dg.AssetKey("duplicate_groups")}),
     )
     assert "over all shards" in str(daemon.tick().skip_message)
 
@@ -221,21 +225,19 @@ def test_while_all_shards_are_compared_nothing_starts(daemon: Daemon) -> None:
 def test_a_run_whose_process_was_killed_holds_up_nothing(daemon: Daemon) -> None:
     killed = subprocess.Popen(["true"])
     killed.wait()
-    create_run_for_test(
-        daemon.instance,
-        status=dg.DagsterRunStatus.STARTED,
+    run_under_way(
+        daemon,
+        "duplicate_groups",
         tags={PROCESS: f"{socket.gethostname()}/{killed.pid}"},
-        asset_selection=frozenset({dg.AssetKey("duplicate_groups")}),
     )
     assert "up to date" in str(daemon.tick().skip_message)
 
 
 def test_while_tars_of_a_release_are_written_nothing_starts(daemon: Daemon) -> None:
-    create_run_for_test(
-        daemon.instance,
-        status=dg.DagsterRunStatus.STARTED,
+    run_under_way(
+        daemon,
+        "release_shard",
         tags={"dagster/partition": "00000"},  # of the release, and the name of a shard
-        asset_selection=frozenset({dg.AssetKey("release_shard")}),
     )
     assert "over all shards" in str(daemon.tick().skip_message)
 
