@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from jobs.interruptions import write_patiently
 from resources.progress import LineProgress, Progress
 
 
@@ -122,7 +123,7 @@ def terminal_progress() -> Iterator[Progress]:
     Dagster captures what a running step prints by pointing the descriptors of standard
     output and error elsewhere, so the terminal is written to through a copy of its own.
     """
-    with os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1) as terminal:
+    with write_patiently(os.dup(sys.stderr.fileno()), close=True) as terminal:
         console = Console(file=terminal)
         if not console.is_terminal:
             yield LineProgress(lambda line: terminal.write(f"{line}\n"), seconds_between=5)

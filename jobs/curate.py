@@ -28,6 +28,7 @@ from jobs.asset_definitions import asset_definitions
 from jobs.dead_runs import end_dead_runs, process_tag
 from jobs.failure_causes import tell_cause
 from jobs.instance import open_instance, set_shards
+from jobs.interruptions import Interrupted, noted_signals, nothing_printed
 from jobs.next_runs import NextRun, next_runs
 from jobs.plan import Plan, make_plan, output_files
 from jobs.recipe_check import check_ready, check_recipe
@@ -153,14 +154,17 @@ class Runner:
     def execute(self, run: NextRun) -> None:
         """Execute one run; partitions that fail are noted, anything else is raised."""
         before = len(self.result.failed)
-        done = self.job.execute_in_process(
-            instance=self.instance,
-            asset_selection=[dg.AssetKey(asset) for asset in run.assets],
-            tags={**run.tags, **self.tags},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-        )
+        with nothing_printed(), noted_signals() as signals:
+            done = self.job.execute_in_process(
+                instance=self.instance,
+                asset_selection=[dg.AssetKey(asset) for asset in run.assets],
+                tags={**run.tags, **self.tags},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                raise_on_error=False,
+            )
         self._note(done)
+        if signals:
+            raise Interrupted(signals[0])
         if done.success:
             for partition in run.shards:  # perhaps it failed, and Dagster tried it again
                 self.result.failed.pop(partition, None)

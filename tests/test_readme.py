@@ -20,7 +20,7 @@ from curation.filters import FILTERS
 from curation.filters.functions import FUNCTIONS
 from curation.recipe import Recipe, load_recipe
 from curation.selection import COLUMNS
-from jobs.cli import app
+from jobs.app import app
 from jobs.commands import COMMANDS, GROUPS
 
 ROOT = Path(__file__).parents[1]

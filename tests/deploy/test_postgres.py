@@ -67,7 +67,7 @@ def test_workers_at_once_make_what_one_process_made_and_record_all_of_it(
 
 def start_worker(recipe_file: Path, shards: str) -> multiprocessing.process.BaseProcess:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jobs.cli", "torch", "timm"])  # imported once for all
+    context.set_forkserver_preload(["jobs.app", "torch", "timm"])  # imported once for all
     worker = context.Process(target=work, args=(recipe_file, shards, dict(os.environ)))
     worker.start()
     return worker

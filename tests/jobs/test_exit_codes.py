@@ -1,7 +1,7 @@
 """Exit codes are told apart, and documented."""
 
 from jobs import exit_codes
-from jobs.cli import HELP
+from jobs.app import HELP
 from tests.conftest import ROOT
 
 CODES = {
