@@ -40,6 +40,7 @@ from curation.training.sample_vectors import (
     open_folder,
 )
 from curation.training.shard_urls import open_shards
+from curation.training.shared_number import SharedNumber
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,6 +67,8 @@ class Loaded:
     """Samples without a vector: masked, or left out."""
     num_bad: int = 0
     """Samples left out because the handler let an error pass."""
+    num_again: int = 0
+    """Samples that stand in for a batch of which nothing was left."""
 
 
 class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
@@ -117,6 +120,11 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         TableError: Embeddings are damaged, or not of these samples.
     """
 
+    epoch = SharedNumber()
+    """Whose order the next iteration has, in worker processes that run already too."""
+    max_pixels = SharedNumber()
+    """Images with more are errors, found before they are decoded."""
+
     def __init__(
         self,
         urls: str | Iterable[str],
@@ -155,7 +163,6 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         self.missing: Missing = missing
         self.decode = decode
         self.max_pixels = ImageSettings().max_pixels
-        """Images with more are errors, found before they are decoded."""
         self.resampling = resample
         self.indexed = index_shards(open_shards(urls, s3), _wanted(self.extra_keys))
         self.reader = SampleBytes(self.indexed)
@@ -198,7 +205,10 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         return (rank + 1) * num_samples // world_size - rank * num_samples // world_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iterations."""
+        """Choose the order of the next iterations.
+
+        Worker processes that stay from epoch to epoch (``persistent_workers=True``) see it.
+        """
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:

@@ -8,14 +8,15 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from curation.errors import CurationError, InputError
+from curation.errors import CurationError, DataError, InputError
 from curation.storage import S3Settings
 from curation.training.batch_images import (
     BatchSlots,
@@ -31,7 +32,7 @@ from curation.training.image_embedding import (
     each_of,
     rows_of,
 )
-from curation.training.sample_order import SampleOrder
+from curation.training.sample_order import SampleOrder, spread
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -149,7 +150,10 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
     A finished epoch is followed by the next, so ``set_epoch`` is needed only to choose.
     A loop over the loader may be left at any time; the next one begins the epoch again.
 
-    Where a handler lets errors pass, a batch is smaller, and left out if nothing remains.
+    Where a handler lets errors pass, a batch is smaller. If nothing remains of it, it is
+    left out; with more than one rank other samples come in its place, from anywhere in the
+    data and so for the second time, since a rank that has a batch less than the others
+    keeps them waiting for ever. Those are counted.
     """
 
     dataset: ImageEmbeddingDataset
@@ -172,17 +176,22 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
             lanes=max(1, num_workers) if streamed else 1,
         )
         dataset.reader.hold(shuffle_num or 0)
-        self.epoch = 0
-        """Of the current or next iteration."""
         self.num_missing = 0
         """Samples of the current or last iteration that had no embedding."""
         self.num_bad = 0
         """Samples of the current or last iteration that the handler left out."""
+        self.num_again = 0
+        """Samples that came a second time there, in batches of which nothing was left."""
         self._on_device = on_device
         self._recycled = RecycledArrays()
         self._pins = torch.cuda.is_available()  # into memory that a GPU can fetch from
         self._position: int | None = None
-        self._resume_at = 0
+        self._resume = (0, 0)  # epoch and batch
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the current or next iteration, which is the data set's."""
+        return self.dataset.epoch
 
     def __len__(self) -> int:
         """Count the batches of an epoch.
@@ -200,35 +209,57 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
         The epoch that a loaded state is in the middle of stays there.
         """
         if epoch != self.epoch:
-            self.epoch, self._resume_at, self._position = epoch, 0, None
+            self.dataset.set_epoch(epoch)
+            self._resume, self._position = (epoch, 0), None
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:  # type: ignore[override]
-        self._position, self._resume_at = self._resume_at, 0
-        self.num_missing = self.num_bad = 0
+        epoch, self._position = self.epoch, self._first_batch()
+        self._resume = (epoch, 0)
+        self.num_missing = self.num_bad = self.num_again = 0
         for loaded in self._loaded(self._position):
             if self._on_device and loaded.columns:
-                loaded = self._on_device(loaded, self.dataset)
+                loaded = self._decoded(loaded, self._on_device)
             self._position += 1
             self.num_missing += loaded.num_missing
             self.num_bad += loaded.num_bad
+            self.num_again += loaded.num_again
             if loaded.columns:
                 yield loaded.columns
         self._position = None
-        self.epoch += 1
+        self.dataset.set_epoch(epoch + 1)
         if self.num_missing or self.num_bad:
             log.warning(
-                "epoch %d: %d samples had no embedding, %d were left out by the handler",
-                self.epoch - 1,
+                "epoch %d: %d samples had no embedding, %d were left out by the handler, "
+                "%d came again so that this rank has as many batches as the others",
+                epoch,
                 self.num_missing,
                 self.num_bad,
+                self.num_again,
             )
+
+    def _first_batch(self) -> int:
+        """Give the batch to begin with; a state says it of one epoch only."""
+        epoch, batch = self._resume
+        return batch if epoch == self.epoch else 0
+
+    def _decoded(self, loaded: Loaded, decode: "OnDevice") -> Loaded:
+        """Decode a batch on the device, and others in its place if nothing is left."""
+
+        def load(samples: np.ndarray) -> Loaded:
+            stored = self._finished(self.dataset.load_batch(samples), None)
+            return decode(stored, self.dataset) if stored.columns else stored
+
+        decoded = decode(loaded, self.dataset)
+        if decoded.columns or self.order.world_size == 1:
+            return decoded
+        return load_others(decoded, loaded.samples, len(self.dataset.samples), load)
 
     def state_dict(self) -> dict[str, Any]:
         """Give what :meth:`load_state_dict` needs to go on after the last batch given.
 
         It is the same for all ranks. Between epochs, it is the beginning of the next one.
         """
-        batch = self._resume_at if self._position is None else self._position
+        batch = self._first_batch() if self._position is None else self._position
         return {"epoch": self.epoch, "batch": batch, "order": self._described()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -249,9 +280,11 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
                 f"the state is of another order of samples, with {listed}; make the loader "
                 "as it was made then"
             )
-        self.epoch, self._resume_at, self._position = state["epoch"], state["batch"], None
-        if self._resume_at == self.order.num_batches:  # saved after an epoch's last batch
-            self.epoch, self._resume_at = self.epoch + 1, 0
+        epoch, batch = state["epoch"], state["batch"]
+        if batch == self.order.num_batches:  # saved after an epoch's last batch
+            epoch, batch = epoch + 1, 0
+        self._resume, self._position = (epoch, batch), None
+        self.dataset.set_epoch(epoch)
 
     def _described(self) -> dict[str, Any]:
         """Say what the order of samples depends on, for all ranks alike."""
@@ -267,7 +300,7 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
         slots = self._slots()
         asked = ((s, slots and slots.take()) for s in self.order.batches(self.epoch, first))
         for slot, result in DataLoader(
-            _Batches(self.dataset, slots),
+            _Batches(self.dataset, slots, self.order.world_size > 1),
             sampler=asked,
             batch_size=None,
             num_workers=self.num_workers,
@@ -382,15 +415,18 @@ Asked = tuple[np.ndarray, int | None]
 class _Batches(Dataset[tuple[int | None, Loaded | CurationError]]):
     """What the workers of a loader are asked for: samples' numbers to a whole batch."""
 
-    def __init__(self, dataset: ImageEmbeddingDataset, slots: BatchSlots | None) -> None:
+    def __init__(
+        self, dataset: ImageEmbeddingDataset, slots: BatchSlots | None, always_some: bool
+    ) -> None:
         self.dataset = dataset
         self.slots = slots
+        self.always_some = always_some
 
     def __getitem__(self, asked: Asked) -> tuple[int | None, Loaded | CurationError]:
         samples, slot = asked
         room = None if self.slots is None or slot is None else self.slots.room(slot)
         try:
-            loaded = self.dataset.load_batch(samples, room)
+            loaded = self._load(samples, room)
         except CurationError as error:
             return slot, error  # raised by a worker, it would come as another class
         if slot is None or room is None or not loaded.columns:
@@ -399,6 +435,48 @@ class _Batches(Dataset[tuple[int | None, Loaded | CurationError]]):
         if isinstance(images, np.ndarray) and np.may_share_memory(images, room):
             images = SlotImages(slot, images.shape, images.dtype)
         return slot, replace(loaded, columns=(images, *others))
+
+    def _load(self, samples: np.ndarray, room: np.ndarray | None) -> Loaded:
+        loaded = self.dataset.load_batch(samples, room)
+        if loaded.columns or not self.always_some:
+            return loaded
+        load = partial(self.dataset.load_batch, room=room)
+        return load_others(loaded, samples, len(self.dataset.samples), load)
+
+
+def load_others(
+    emptied: Loaded,
+    samples: np.ndarray,
+    num_samples: int,
+    load: Callable[[np.ndarray], Loaded],
+) -> Loaded:
+    """Load other samples in the place of a batch of which nothing was left.
+
+    Which ones follows from the batch alone, so that an epoch repeats.
+
+    Args:
+        emptied: What became of the batch.
+        samples: Of the batch.
+        num_samples: Of the data set: any of them may be taken.
+        load: Loads samples; no columns if nothing is left of them.
+
+    Raises:
+        DataError: None can be given, of all the data set.
+    """
+    size = len(samples)
+    for part in spread(ceil(num_samples / size), int(samples[0]) // size + 1):
+        loaded = load(np.arange(part * size, min((part + 1) * size, num_samples)))
+        if loaded.columns:
+            return replace(
+                emptied,
+                columns=loaded.columns,
+                samples=loaded.samples,
+                num_again=len(loaded.samples),
+            )
+    raise DataError(
+        f"none of {num_samples} samples can be given: the handler let the error of every "
+        "one pass; look at those errors"
+    )
 
 
 def _unchanged(batch: Any) -> Any:

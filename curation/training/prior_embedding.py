@@ -27,6 +27,8 @@ from curation.embedding_parts import (
 )
 from curation.errors import InputError, TableError
 from curation.training.clip_tokens import ClipTokenizer, Tokenizer
+from curation.training.sample_order import spread
+from curation.training.shared_number import SharedNumber
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +89,10 @@ class Bundle:
     texts: torch.Tensor
     sizes: tuple[int, ...]
     """Rows of each batch; fewer than there were where vectors are missing."""
-    num_missing: int
+    num_missing: int = 0
     """Rows that were left out."""
+    num_again: int = 0
+    """Rows that stand in for batches of which nothing was left."""
 
     def batches(self) -> Iterator[Batch]:
         """Cut the bundle into its batches, empty ones too."""
@@ -113,7 +117,11 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         tokenizer: Captions to ``(B, tokens)`` int64; CLIP's by default, 77 tokens.
         missing: What to do with rows whose vector is all zeros, which is how reordering
             tools mark a sample without embedding: ``raise`` an error, ``skip`` them (their
-            batch is shorter then), or ``keep`` them, as the original does.
+            batch is shorter then, and left out if nothing remains), or ``keep`` them, as
+            the original does.
+        refill_from: ``(first, last)``: rows that come, for the second time, in the place of
+            a batch of which nothing remains. For several ranks, which have to have as many
+            batches; :func:`make_splits` names the rows of the split there.
 
     Batches are ``(images, texts)``: float32 ``(B, dim)``, values as stored and not
     normalised, and int64 ``(B, 77)`` tokens or float32 ``(B, dim)``.
@@ -123,6 +131,14 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
             ``text_conditioned`` asks for is missing.
         TableError: The readers have different rows.
     """
+
+    start = SharedNumber()
+    """Row with which the next iteration begins; as the two below, worker processes that
+    run already see it set."""
+    stop = SharedNumber()
+    """Row after the last."""
+    batch_size = SharedNumber()
+    """Rows of a batch."""
 
     def __init__(
         self,
@@ -135,6 +151,7 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         *,
         tokenizer: Tokenizer | None = None,
         missing: Missing = "raise",
+        refill_from: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         _check_rows(batch_size, start, stop, image_reader)
@@ -152,7 +169,6 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         self.first = int(start)
         """First row of this rank's range; :meth:`set_start` never goes before it."""
         self.start = int(start)
-        """Row with which the next iteration begins."""
         self.stop = int(stop)
         self.image_reader = image_reader
         self.text_reader = text_reader
@@ -160,6 +176,7 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         if text_conditioned and tokenizer is None:
             self.tokenizer = ClipTokenizer()
         self.missing = missing
+        self.refill_from = refill_from
 
     def __len__(self) -> int:
         """Count the rows of an iteration: samples, not batches."""
@@ -183,7 +200,9 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         """Begin the next iterations at a row, to go on with an epoch.
 
         A row before this rank's range begins at its first one, so ``set_start(0)`` means
-        "from the beginning" on every rank.
+        "from the beginning" on every rank. Any other row leaves ranks with unlike numbers
+        of batches; to go on with an epoch on several, use :meth:`PriorLoader.state_dict`.
+        Worker processes that stay (``persistent_workers=True``) see it.
 
         Raises:
             InputError: No rows would be left.
@@ -210,8 +229,37 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         """Read rows ``[first, last)`` as consecutive batches.
 
         Raises:
-            TableError: Vectors are missing, and ``missing`` is ``raise``.
+            TableError: Vectors are missing, and ``missing`` is ``raise``; or none is left
+                to refill an empty batch.
         """
+        bundle = self._read(first, last)
+        if self.refill_from is None or all(bundle.sizes):
+            return bundle
+        batches = [
+            batch if size else self._others(first + number * self.batch_size)
+            for number, (size, batch) in enumerate(
+                zip(bundle.sizes, bundle.batches(), strict=True)
+            )
+        ]
+        images, texts = map(torch.cat, zip(*batches, strict=True))
+        sizes = tuple(len(rows) for rows, _ in batches)
+        num_again = sum(sizes) - sum(bundle.sizes)
+        return Bundle(images, texts, sizes, bundle.num_missing, num_again)
+
+    def _others(self, row: int) -> Batch:
+        """Read a batch that stands in for one of which nothing was left."""
+        assert self.refill_from is not None
+        (first, last), size = self.refill_from, self.batch_size
+        for part in spread(ceil((last - first) / size), (row - first) // size + 1):
+            begin = first + part * size
+            bundle = self._read(begin, min(begin + size, last))
+            if bundle.sizes[0]:
+                return bundle.images, bundle.texts
+        raise TableError(
+            f"{self.image_reader.storage.url}: none of rows {first} to {last} has a vector"
+        )
+
+    def _read(self, first: int, last: int) -> Bundle:
         vectors = [self.image_reader.read(first, last)]
         if not self.text_conditioned:
             assert self.text_reader is not None
@@ -260,6 +308,7 @@ class PriorLoader(DataLoader[Batch]):
 
     With worker processes, those read and tokenize; without, threads read ahead. The
     batches and their order are the same. A loop over the loader may be left at any time.
+    One of :func:`make_splits` for several ranks has as many batches on each of them.
     """
 
     dataset: PriorEmbeddingDataset
@@ -268,6 +317,8 @@ class PriorLoader(DataLoader[Batch]):
         super().__init__(dataset, batch_size=None, num_workers=num_workers)
         self.num_missing = 0
         """Rows left out in the current or last iteration, for want of a vector."""
+        self.num_again = 0
+        """Rows that came a second time there, in batches of which nothing was left."""
         self._position: int | None = None
         self._resume_at: int | None = None
 
@@ -279,16 +330,22 @@ class PriorLoader(DataLoader[Batch]):
         dataset = self.dataset
         self._position = dataset.start if self._resume_at is None else self._resume_at
         self._resume_at = None
-        self.num_missing = 0
+        self.num_missing = self.num_again = 0
         for bundle in self._bundles(dataset.bundle_ranges(self._position)):
             self.num_missing += bundle.num_missing
+            self.num_again += bundle.num_again
             for images, texts in bundle.batches():
                 self._position = min(self._position + dataset.batch_size, dataset.stop)
                 if len(images):
                     yield images, texts
         self._position = None
         if self.num_missing:
-            log.warning("%d rows without a vector were left out", self.num_missing)
+            log.warning(
+                "%d rows without a vector were left out, %d others came again so that this "
+                "rank has as many batches as the others",
+                self.num_missing,
+                self.num_again,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Give what :meth:`load_state_dict` needs to go on after the last batch given.
@@ -310,7 +367,7 @@ class PriorLoader(DataLoader[Batch]):
             raise InputError(
                 f"this loader reads rows {rows[0]} to {rows[1]}; the state is of rows "
                 f"{state['rows'][0]} to {state['rows'][1]}, that is, of another split, "
-                "rank or world size"
+                "rank or world size, or made with another value of even"
             )
         at_end = state["row"] == self.dataset.stop
         self._position, self._resume_at = None, None if at_end else state["row"]
@@ -368,13 +425,20 @@ def make_splits(
     tokenizer: Tokenizer | None = None,
     num_workers: int | None = None,
     missing: Missing = "raise",
+    even: bool | None = None,
 ) -> tuple[PriorLoader, PriorLoader, PriorLoader]:
     """Cut a reader into train, evaluation and test loaders for one rank.
 
     Of ``n = num_data_points`` rows from ``start`` on, ``int(train_split * n)`` are for
-    training, the next ``int(eval_split * n)`` for evaluation, the others for the test. Of
-    each, every rank has the same number of consecutive rows, rounded up; the last has the
-    fewer that are left. Unlike the original, ``start`` moves all three splits.
+    training, the next ``int(eval_split * n)`` for evaluation, the others for the test.
+    Unlike the original, ``start`` moves all three splits.
+
+    Of the ``m`` rows of a split, every rank has ``p = ceil(m / world_size)`` consecutive
+    ones. By the original's arithmetic rank ``r`` begins at ``r * p``, and the last has the
+    fewer that are left; so it may have fewer batches than the others, which then wait for
+    it for ever where gradients are exchanged. ``even`` ranks begin at
+    ``r * m // world_size``: all have ``p`` rows, in batches of the same sizes, and up to
+    ``world_size - 1`` rows come on two ranks, as with torch's ``DistributedSampler``.
 
     Args:
         text_conditioned: As :class:`PriorEmbeddingDataset`, like ``batch_size``,
@@ -392,7 +456,11 @@ def make_splits(
         num_workers: Processes that read and tokenize ahead, for each loader that is being
             iterated. By default up to 2 with captions, and none without: reading vectors is
             faster than sending them.
-        missing: What to do with rows that are all zeros.
+        missing: What to do with rows that are all zeros. With ``skip`` and several ranks, a
+            batch of which nothing is left has other rows of the split in it, which so come
+            twice; ``num_again`` of the loader counts them.
+        even: Whether all ranks have as many rows; by default if there are several.
+            ``False`` is the original's arithmetic.
 
     Returns:
         The three loaders. Each is a ``DataLoader`` with ``len`` in batches,
@@ -419,8 +487,10 @@ def make_splits(
         num_workers = available if text_conditioned else 0
     readers = (image_reader, text_reader)
 
+    cut = _even_rows if even or (even is None and world_size > 1) else _rows_of_rank
+
     def loader(name: str, first: int, last: int) -> PriorLoader:
-        rows = _rows_of_rank(name, first, last, rank, world_size)
+        rows = cut(name, first, last, rank, world_size)
         dataset = PriorEmbeddingDataset(
             text_conditioned,
             batch_size,
@@ -428,6 +498,7 @@ def make_splits(
             *readers,
             tokenizer=tokenizer,
             missing=missing,
+            refill_from=(first, last) if world_size > 1 else None,
         )
         return PriorLoader(dataset, num_workers)
 
@@ -461,11 +532,25 @@ def _rows_of_rank(
     start = first + rank * per_rank
     stop = min(start + per_rank, last)
     if start >= stop:
-        raise InputError(
-            f"rank {rank} of {world_size} would have no rows of the {name} split, which "
-            f"has {last - first}; use more data points or fewer ranks"
-        )
+        raise _no_rows(name, last - first, rank, world_size)
     return start, stop
+
+
+def _even_rows(
+    name: str, first: int, last: int, rank: int, world_size: int
+) -> tuple[int, int]:
+    num_rows = last - first
+    if num_rows < world_size:  # the same error on all ranks: none is left waiting
+        raise _no_rows(name, num_rows, rank, world_size)
+    start = first + rank * num_rows // world_size
+    return start, start + ceil(num_rows / world_size)
+
+
+def _no_rows(name: str, num_rows: int, rank: int, world_size: int) -> InputError:
+    return InputError(
+        f"rank {rank} of {world_size} would have no rows of the {name} split, which has "
+        f"{num_rows}; use more data points or fewer ranks"
+    )
 
 
 def _check_rows(

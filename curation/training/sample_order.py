@@ -8,7 +8,7 @@ number of worker processes changes nothing (but see ``lanes``).
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
+from math import ceil, gcd
 
 import numpy as np
 
@@ -148,6 +148,19 @@ class SampleOrder:
             for _ in range(len(waiting) // self.batch_size):
                 batch, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
                 yield batch
+
+
+def spread(count: int, first: int = 0) -> Iterator[int]:
+    """Give every number below ``count`` once, neighbours far apart, from ``first`` on.
+
+    It is how others are tried in the place of what can't be given: a run of damaged
+    samples, such as a whole tar, is left behind by the first step.
+    """
+    step = max(1, round(count * 0.618))  # the golden section: the steps never bunch
+    while gcd(step, count) > 1:
+        step += 1
+    for turn in range(count):
+        yield (first + turn * step) % count
 
 
 def _take(lanes: list[np.ndarray], taken: list[int], lane: int, size: int) -> np.ndarray:

@@ -12,15 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from curation.errors import InputError, SampleError, ShardError, StaleError
+from curation.errors import DataError, InputError, SampleError, ShardError, StaleError
 from curation.image_decoding import decode_with_pillow
 from curation.storage import LocalStorage
+from curation.testing.embedding_folders import save_parts
 from curation.testing.image_embedding_folders import (
     DIM,
     PER_SHARD,
@@ -29,8 +33,9 @@ from curation.testing.image_embedding_folders import (
     save_folder,
     save_tars,
 )
-from curation.training import create_image_embedding_dataloader
+from curation.training import ImageEmbeddingDataset, create_image_embedding_dataloader
 from curation.training.image_embedding_loader import ImageEmbeddingLoader
+from tests.conftest import free_port
 
 EVERY = list(range(SHARDS * PER_SHARD))
 
@@ -293,6 +298,98 @@ def test_a_batch_of_bad_samples_alone_is_left_out(tmp_path: Path) -> None:
     assert loader.num_bad == 7
 
 
+@given(
+    world_size=st.integers(2, 4),
+    num_workers=st.sampled_from([0, 0, 0, 0, 2]),
+    batch_size=st.integers(1, 20),
+    shuffle_num=st.sampled_from([None, 10]),
+    broken=st.one_of(
+        st.sets(st.sampled_from(EVERY), max_size=59),
+        st.sampled_from([set(EVERY[:20]), set(EVERY[20:]), set(EVERY[1:])]),
+    ),
+)
+@hypothesis.settings(max_examples=20)
+def test_ranks_have_as_many_batches_whatever_is_broken(
+    tmp_path_factory: pytest.TempPathFactory,
+    world_size: int,
+    num_workers: int,
+    batch_size: int,
+    shuffle_num: int | None,
+    broken: set[int],
+) -> None:
+    data = tmp_path_factory.mktemp("ranks")
+    save_tars(data / "tars", broken={number: {"jpg": b"?"} for number in broken})
+    save_folder(data / "emb")
+    settings: dict[str, Any] = {
+        "shuffle_num": shuffle_num,
+        "batch_size": batch_size,
+        "world_size": world_size,
+        "handler": lambda _: True,
+    }
+    loaders = [make(data, num_workers, rank=rank, **settings) for rank in range(world_size)]
+    found = [numbers(loader) for loader in loaders]
+    assert {len(batches) for batches in found} == {len(loaders[0])}
+    assert all(batch for batches in found for batch in batches)
+    given_once = set(EVERY) - broken
+    assert set(flat(flat(found))) == given_once  # type: ignore[arg-type]
+    again = sum(loader.num_again for loader in loaders)
+    assert len(flat(flat(found))) == len(given_once) + again  # type: ignore[arg-type]
+    assert sum(loader.num_bad for loader in loaders) == len(broken)
+
+
+def test_what_dali_cannot_decode_empties_no_rank(tmp_path: Path) -> None:
+    broken = {number: {"jpg": b"?"} for number in EVERY[20:]}
+    save_tars(tmp_path / "tars", broken=broken)
+    save_folder(tmp_path / "emb")
+    settings: dict[str, Any] = {"decode": "dali", "image_size": 16, "device": "cpu"}
+    settings |= {"world_size": 2, "shuffle_shards": False, "handler": lambda _: True}
+    loaders = [make(tmp_path, rank=rank, **settings) for rank in (0, 1)]
+    found = [numbers(loader) for loader in loaders]
+    assert [len(batches) for batches in found] == [len(loaders[0])] * 2
+    assert set(flat(flat(found))) == set(EVERY[:20])  # type: ignore[arg-type]
+
+
+def test_a_set_of_which_nothing_is_left_is_an_error_where_ranks_would_wait(
+    tmp_path: Path,
+) -> None:
+    save_tars(tmp_path / "tars", broken={number: {"jpg": b"?"} for number in EVERY})
+    save_folder(tmp_path / "emb")
+    loader = make(tmp_path, world_size=2, handler=lambda _: True)
+    with pytest.raises(DataError, match="none of 60 samples can be given"):
+        list(loader)
+
+
+def test_an_epoch_with_batches_that_were_refilled_repeats_and_resumes(
+    tmp_path: Path,
+) -> None:
+    save_tars(tmp_path / "tars", broken={number: {"jpg": b"?"} for number in EVERY[10:50]})
+    save_folder(tmp_path / "emb")
+
+    def rank(num_workers: int) -> ImageEmbeddingLoader:
+        settings: dict[str, Any] = {"handler": lambda _: True, "batch_size": 3}
+        return make(tmp_path, num_workers, world_size=2, rank=1, **settings)
+
+    whole = numbers(rank(0))
+    loader = rank(2)
+    batches = iter(loader)
+    begin = numbers(itertools.islice(batches, 4))
+    resumed = rank(0)
+    resumed.load_state_dict(loader.state_dict())
+    assert begin + numbers(resumed) == whole
+
+
+def test_the_epoch_may_be_set_on_the_data_set_too(data: Path) -> None:
+    loader = make(data, shuffle_num=10)
+    first = numbers(loader)
+    second = numbers(loader)
+    loader.dataset.set_epoch(0)  # as accelerate and others do
+    assert numbers(loader) == first
+    assert loader.epoch == 1
+    loader.load_state_dict(loader.state_dict() | {"epoch": 0, "batch": 4})
+    loader.dataset.set_epoch(1)  # another epoch than that of the state begins at its begin
+    assert numbers(loader) == second
+
+
 def test_shards_elsewhere_are_mixed_in_groups_and_read_once(
     data: Path, serve_http: Callable[[Path], str]
 ) -> None:
@@ -460,3 +557,82 @@ def test_two_ranks_of_two_workers_read_each_sample_once_and_go_on_after_a_kill(
     assert [len(a) + len(b) for a, b in zip(before, after, strict=True)] == [30, 30]
     assert sorted(flat(before) + flat(after)) == EVERY
     assert np.shape(before) == (2, 12)
+
+
+HANGING = """
+import sys
+from datetime import timedelta
+
+import numpy as np
+import torch
+from curation.training import create_image_embedding_dataloader, get_reader, make_splits
+
+data, port, rank = sys.argv[1:]
+torch.distributed.init_process_group(
+    "gloo",
+    init_method=f"tcp://127.0.0.1:{port}",
+    rank=int(rank),
+    world_size=2,
+    timeout=timedelta(seconds=30),
+)
+
+
+def count(loader):
+    batches = 0
+    for _ in loader:
+        torch.distributed.all_reduce(torch.ones(1))  # waits for the other rank
+        batches += 1
+    torch.distributed.barrier()
+    return batches
+
+
+tars = create_image_embedding_dataloader(
+    f"{data}/tars", 1, 4, f"{data}/emb", handler=lambda _: True, shuffle_shards=False
+)
+readers = get_reader(False, f"{data}/parts", txt_url=f"{data}/parts")
+splits = make_splits(
+    *(False, 4, 82, 0.5, 0.25, *readers), rank=int(rank), world_size=2, missing="skip"
+)
+print(*map(count, (tars, *splits)))
+"""
+
+
+def test_ranks_that_wait_for_each_other_come_to_the_end(tmp_path: Path) -> None:
+    save_tars(tmp_path / "tars", broken={number: {"jpg": b"?"} for number in EVERY[28:]})
+    save_folder(tmp_path / "emb")
+    rows = np.ones((82, 8), np.float32)
+    rows[5:30] = rows[41:50] = 0
+    save_parts(tmp_path / "parts", rows, [82])
+    command = [sys.executable, "-c", HANGING, str(tmp_path), str(free_port())]
+    ranks = [
+        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    try:
+        said = [process.communicate(timeout=120)[0] for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+            process.wait()
+    assert said == ["8 6 3 3\n"] * 2
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_set_epoch_reaches_workers_that_stay(data: Path, context: str) -> None:
+    def samples_of(loader: Any, dataset: ImageEmbeddingDataset, epoch: int) -> list[int]:
+        dataset.set_epoch(epoch)
+        return [int(emb[0, 0]) for _, emb in loader]
+
+    dataset = ImageEmbeddingDataset(f"{data}/tars", f"{data}/emb", shard_width=4)
+    fresh = DataLoader(dataset)
+    expected = [samples_of(fresh, dataset, epoch) for epoch in range(5)]
+    assert len({tuple(order) for order in expected}) > 2
+    stays = DataLoader(
+        dataset, num_workers=1, persistent_workers=True, multiprocessing_context=context
+    )
+    for epoch in (4, 2, 0, 1, 3):
+        assert samples_of(stays, dataset, epoch) == expected[epoch]
+    dataset.max_pixels = 10
+    with pytest.raises(Exception, match="pixels"):
+        list(stays)
+    dataset.max_pixels = 10_000

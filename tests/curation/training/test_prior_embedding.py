@@ -1,6 +1,7 @@
 """The prior's loaders: the README's splits and batches, without the original's faults."""
 
 import multiprocessing
+import random
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from curation.embedding_parts import EmbeddingParts, open_embedding_parts
@@ -79,7 +82,9 @@ def test_the_readme_s_snippet(folder: Path) -> None:
     }
     ranges = [
         [(loader.dataset.start, loader.dataset.stop) for loader in loaders]
-        for loaders in (make_splits(rank=rank, **train_args) for rank in range(3))
+        for loaders in (
+            make_splits(rank=rank, even=False, **train_args) for rank in range(3)
+        )
     ]
     assert ranges == [
         [(0, 1667), (5000, 5834), (7500, 8334)],
@@ -364,6 +369,118 @@ def test_rows_of_zeros_can_be_kept(with_zero_rows: EmbeddingParts) -> None:
         True, 4, 0, 20, with_zero_rows, tokenizer=row_numbers, missing="keep"
     )
     assert rows_of(dataset) == list(range(20))
+
+
+@given(
+    num_rows=st.integers(12, 60),
+    world_size=st.integers(2, 4),
+    batch_size=st.integers(1, 5),
+    chance=st.randoms(use_true_random=False),
+    share=st.sampled_from([0.0, 0.3, 0.9]),
+)
+def test_ranks_have_as_many_batches_whatever_vectors_are_missing(
+    tmp_path_factory: pytest.TempPathFactory,
+    num_rows: int,
+    world_size: int,
+    batch_size: int,
+    chance: random.Random,
+    share: float,
+) -> None:
+    folder = tmp_path_factory.mktemp("ranks")
+    rows = np.arange(1, num_rows + 1, dtype=np.float32).repeat(DIM).reshape(-1, DIM)
+    missing = {row for row in range(num_rows) if chance.random() < share}
+    thirds = [range(start, start + num_rows // 3) for start in (0, num_rows // 3)]
+    thirds.append(range(thirds[1].stop, num_rows))
+    missing -= {chance.choice(rows) for rows in thirds}  # one at least is there of each
+    rows[list(missing)] = 0
+    save_parts(folder / "img_emb", rows, [num_rows])
+    found = get_reader(False, f"{folder}/img_emb", txt_url=f"{folder}/img_emb")
+    assert isinstance(found, tuple)
+    third = num_rows // 3 / num_rows + 1e-9
+    splits = [
+        make_splits(
+            *(False, batch_size, num_rows, third, third, *found),
+            rank=rank,
+            world_size=world_size,
+            missing="skip",
+        )
+        for rank in range(world_size)
+    ]
+    for wanted, loaders in zip(thirds, zip(*splits, strict=True), strict=True):
+        batches = [list(loader) for loader in loaders]
+        assert {len(of_rank) for of_rank in batches} == {len(loaders[0])}
+        assert all(0 < len(images) <= batch_size for b in batches for images, _ in b)
+        seen = {int(row) - 1 for b in batches for images, _ in b for row in images[:, 0]}
+        assert seen == set(wanted) - missing
+
+
+def test_even_ranks_have_batches_of_the_same_sizes(
+    readers: dict[str, EmbeddingParts],
+) -> None:
+    for world_size, batch_size in [(2, 7), (3, 256), (7, 1)]:
+        splits = [
+            make_splits(
+                *(False, batch_size, 5003, 0.5, 0.25),
+                **readers,
+                rank=rank,
+                world_size=world_size,
+            )
+            for rank in range(world_size)
+        ]
+        for loaders, count in zip(
+            zip(*splits, strict=True), (2501, 1250, 1252), strict=True
+        ):
+            rows = [range(d.first, d.stop) for d in (loader.dataset for loader in loaders)]
+            assert {len(found) for found in rows} == {-(-count // world_size)}
+            times = np.bincount(np.concatenate([*map(np.array, rows)]) - rows[0].start)
+            assert (len(times), times.min()) == (count, 1)
+            assert times.sum() - count < world_size  # rows that come twice
+
+
+def test_one_rank_has_the_original_s_rows_with_or_without_even(
+    readers: dict[str, EmbeddingParts],
+) -> None:
+    for even in (None, False, True):
+        splits = make_splits(False, 7, 5003, 0.5, 0.25, **readers, even=even)
+        ranges = [(loader.dataset.start, loader.dataset.stop) for loader in splits]
+        assert ranges == [(0, 2501), (2501, 3751), (3751, 5003)]
+
+
+def test_even_ranks_without_rows_are_refused_on_every_rank(
+    readers: dict[str, EmbeddingParts],
+) -> None:
+    for rank in range(4):
+        with pytest.raises(InputError, match="no rows of the evaluation split"):
+            make_splits(False, 2, 10, 0.5, 0.25, **readers, rank=rank, world_size=4)
+
+
+def test_vectors_that_are_all_missing_are_an_error_not_a_hang(tmp_path: Path) -> None:
+    save_parts(tmp_path / "img_emb", np.zeros((40, DIM), np.float32), [40])
+    found = get_reader(False, f"{tmp_path}/img_emb", txt_url=f"{tmp_path}/img_emb")
+    assert isinstance(found, tuple)
+    train, *_ = make_splits(False, 3, 40, 0.5, 0.25, *found, world_size=2, missing="skip")
+    with pytest.raises(TableError, match="none of rows 0 to 20 has a vector"):
+        list(train)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_set_start_reaches_workers_that_stay(
+    readers: dict[str, EmbeddingParts], context: str
+) -> None:
+    dataset = PriorEmbeddingDataset(False, 10, 0, 40, **readers)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=1,
+        persistent_workers=True,
+        multiprocessing_context=context,
+    )
+    for start in (0, 20, 30, 0):
+        dataset.set_start(start)
+        images = torch.cat([images for images, _ in loader])
+        np.testing.assert_array_equal(images, ROWS[start:40].astype(np.float32))
+    dataset.stop = 25
+    assert sum(len(images) for images, _ in loader) == 25
 
 
 def test_a_tokenizer_that_loses_captions_is_an_error(reader: EmbeddingParts) -> None:
