@@ -12,7 +12,7 @@ needs to know: :func:`embedding_matrix` and :func:`to_polars` give plain arrays.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -463,6 +463,50 @@ def read_about(storage: Storage, path: str) -> dict[str, Any]:
         parquet = pq.ParquetFile(file)
         about = _about(parquet)
         return about | {"num_rows": parquet.metadata.num_rows} if about else {}
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What the footer of a table's file says of its rows."""
+
+    num_rows: int
+    filled: Mapping[str, int]
+    """For the columns that were asked for, how many rows have a value."""
+
+
+def read_footer(
+    storage: Storage, path: str, kind: TableKind, columns: Sequence[str]
+) -> Footer:
+    """Count the rows of a table, and those with a value, from the footer alone.
+
+    Args:
+        storage: Where it is.
+        path: Its path there.
+        kind: What it must be.
+        columns: Of its kind, and no lists, those of which values are counted.
+
+    Raises:
+        NotFoundError: There is no such file.
+        TableError: It is no Parquet file, or another kind of table.
+    """
+    with storage.open_reader(path) as file, _translated(storage, path):
+        parquet = pq.ParquetFile(file)
+        _check_kind(kind, _about(parquet), f"{storage.url}/{path}")
+        _check_schema(kind, parquet.schema_arrow, f"{storage.url}/{path}")
+        return Footer(
+            parquet.metadata.num_rows,
+            {name: _num_values(parquet, name) for name in columns},
+        )
+
+
+def _num_values(parquet: pq.ParquetFile, name: str) -> int:
+    column = parquet.schema_arrow.names.index(name)
+    groups = [parquet.metadata.row_group(n) for n in range(parquet.num_row_groups)]
+    counts = [group.column(column).statistics for group in groups]
+    if all(found is not None and found.has_null_count for found in counts):
+        return sum(int(found.num_values) for found in counts)  # nulls are not counted
+    values = parquet.read(columns=[name])[name]  # another program wrote the file
+    return int(len(values) - values.null_count)
 
 
 def table_about(table: pa.Table) -> dict[str, Any]:

@@ -26,6 +26,9 @@ from curation.tar_header import (
 )
 from curation.tar_window import checksums_are_right, plain_members
 
+AFTER_THE_END = "bytes after the end of the archive"
+"""The reason of what no sample can miss: readers of tars pass over it."""
+
 _PLAIN = frozenset((FILE, CONTIGUOUS))
 _BATCH = 2048  # headers verified at once: 1 MiB, which stays in the processor's cache
 _WHOLE_WINDOW = 32 << 10  # bytes from which looking at a window as a whole pays
@@ -323,8 +326,7 @@ class TarWalk:
             what = f"the archive ends, but a member follows at byte {start}"
             self._stop(end, f"{what}: tars were joined, or zeros were written over members")
         else:
-            reason = "bytes after the end of the archive"
-            self.trailing = Loss(start, self._access.size, "", reason)
+            self.trailing = Loss(start, self._access.size, "", AFTER_THE_END)
 
 
 def text_of(name: bytes) -> str:

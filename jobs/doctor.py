@@ -20,6 +20,7 @@ from curation.tar import read_members
 from curation_assets.partitions import list_shards, tar_path
 from jobs.embedding_tools import first_device, make_tools
 from jobs.recipe_check import check_ready, check_recipe
+from jobs.troubles import current_troubles
 
 PACKAGES = ("dagster", "nvidia-dali-cuda120", "torch", "timm", "pyarrow", "polars", "s3fs")
 
@@ -44,7 +45,7 @@ def examine(recipe: Recipe) -> list[Finding]:
         _tried("source", lambda: _count_shards(recipe)),
         _tried("device", lambda: first_device(recipe)),
     ]
-    return findings
+    return findings + list(_shard_findings(recipe))
 
 
 def measure_own_parity(recipe: Recipe, num_images: int = 64) -> Parity:
@@ -69,6 +70,18 @@ def _images(source: Storage, recipe: Recipe) -> Iterator[bytes]:
             data = sample.contents.get(component.extension) if component else None
             if data:
                 yield data
+
+
+def _shard_findings(recipe: Recipe) -> Iterator[Finding]:
+    """Tell what is wrong with the shards that were made."""
+    try:
+        tars = list_shards(open_storage(recipe.source, recipe.s3))
+        troubles = current_troubles(recipe, tars)
+    except CurationError:
+        return  # told of the source and the output already
+    for trouble in troubles:
+        text = f"{trouble.what}; what to do: {trouble.advice}"
+        yield Finding(f"shard {trouble.shard}", text, trouble.severity == "note")
 
 
 def _tried(what: str, look: Callable[[], str | None]) -> Finding:

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from curation.errors import NotFoundError
 from curation.funnel import Funnel, count_funnel
 from curation.recipe import Recipe
 from curation.storage import Storage, open_storage
 from curation.tables import SELECTION, read_table
+from curation.troubles import Trouble
 from curation_assets.lineage import Lineage
+from jobs.arrivals import find_arrivals
+from jobs.instance import open_instance
+from jobs.plan import make_plan, output_files
+from jobs.troubles import current_troubles
 
 
 @dataclass(frozen=True)
@@ -18,11 +22,16 @@ class Summary:
 
     num_shards: int
     num_selected_shards: int
-    """Those that were decided on."""
+    """Those that were decided on, by this recipe as it is."""
+    num_filtered_shards: int
+    """Those of which the filtered shard holds what was decided."""
     funnel: Funnel
     raw_bytes: int
     filtered_bytes: int
+    """Of those filtered shards."""
     filtered_folder: str
+    troubles: tuple[Trouble, ...] = ()
+    """What is wrong with these shards, the worst first."""
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON values."""
@@ -30,29 +39,32 @@ class Summary:
 
 
 def summarize(recipe: Recipe, shards: Sequence[str]) -> Summary:
-    """Read what was decided about some shards, and what came of it."""
-    artifacts = Lineage(recipe).artifacts
+    """Read what was decided about some shards, what came of it, and what is wrong.
+
+    What is there, but was made by another filter or of another tar, does not count.
+    """
+    lineage = Lineage(recipe)
     output = open_storage(recipe.output, recipe.s3)
-    source = open_storage(recipe.source, recipe.s3)
-    selections = []
-    for shard in shards:
-        try:
-            selections.append(read_table(output, artifacts.selection(shard), SELECTION))
-        except NotFoundError:  # not decided on yet
-            continue
-    wanted = set(shards)
-    folder = artifacts.filtered_folder
+    with open_instance(recipe) as instance:
+        arrivals = find_arrivals(instance, recipe)
+        due = make_plan(instance, lineage, arrivals.versions, output_files(recipe)).due
+    tars = {shard: arrivals.tars[shard] for shard in shards if shard in arrivals.tars}
+    selected = [s for s in shards if s in arrivals.versions and s not in due["selection"]]
+    filtered = {s for s in selected if s not in due["filtered_shard"]}
+    path, folder = lineage.artifacts.selection, lineage.artifacts.filtered_folder
     return Summary(
         num_shards=len(shards),
-        num_selected_shards=len(selections),
-        funnel=count_funnel(selections),
-        raw_bytes=_tar_bytes(source, "", wanted),
-        filtered_bytes=_tar_bytes(output, folder, wanted),
+        num_selected_shards=len(selected),
+        num_filtered_shards=len(filtered),
+        funnel=count_funnel(read_table(output, path(s), SELECTION) for s in selected),
+        raw_bytes=sum(tar.size for tar in tars.values()),
+        filtered_bytes=_tar_bytes(output, folder, filtered),
         filtered_folder=f"{output.url}/{folder}",
+        troubles=tuple(current_troubles(recipe, tars)),
     )
 
 
 def _tar_bytes(storage: Storage, folder: str, shards: set[str]) -> int:
-    start = len(folder) + 1 if folder else 0
+    start = len(folder) + 1
     tars = storage.list_files(folder, suffix=".tar")
     return sum(tar.size for tar in tars if tar.path[start:-4] in shards)

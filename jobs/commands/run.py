@@ -25,6 +25,7 @@ from jobs.imports import bring_imports
 from jobs.options import JsonOption, RecipeOption, ShardsOption, choose_shards
 from jobs.retry import retry
 from jobs.summary import Summary, summarize
+from jobs.troubles import any_lost, trouble_tables
 
 
 def run(
@@ -64,7 +65,7 @@ def run(
         print_json(summary.as_json() | result.as_json())
     else:
         print_result(*run_tables(settings, summary, result))
-    if result.failed:
+    if result.failed or any_lost(summary.troubles):
         raise typer.Exit(EXIT_SHARDS_FAILED)
 
 
@@ -83,6 +84,7 @@ def run_tables(recipe: Recipe, summary: Summary, result: CurateResult) -> list[T
         shown.append(f"{undecided} of {summary.num_shards} shards are not decided on yet.")
     for check, found in result.warned.items():
         shown.append(f"warning: the check {check} found:\n{found}")
+    shown += trouble_tables(summary.troubles)
     if result.failed:
         shown.append(
             result_table(
@@ -94,17 +96,30 @@ def run_tables(recipe: Recipe, summary: Summary, result: CurateResult) -> list[T
 
 def _decided(summary: Summary) -> list[Table | str]:
     funnel = summary.funnel
-    share = funnel.kept / max(funnel.samples, 1)
     rows: list[tuple[str, Any]] = [("samples in", funnel.samples)]
     rows += [(f"  dropped: {reason}", count) for reason, count in funnel.reasons.items()]
     rows += [("samples kept", funnel.kept)]
-    kept = (
-        f"{share:.1%} of the samples, {format_bytes(summary.filtered_bytes)} of "
-        f"{format_bytes(summary.raw_bytes)}, are in {summary.filtered_folder}"
-    )
     empty = None if funnel.kept else explain_empty(funnel.samples, funnel.reasons)
     return [
         result_table("", ("", "count"), rows),
-        kept,
+        _amount(summary),
         *([f"warning: {empty}"] if empty else []),
     ]
+
+
+def _amount(summary: Summary) -> str:
+    """Say how much is kept, and where it is, if it is anywhere yet."""
+    funnel = summary.funnel
+    if not funnel.samples:
+        return "There are no samples: the shards are empty, or could not be read."
+    could = " that could be read" if any_lost(summary.troubles) else ""
+    kept = f"{funnel.kept / funnel.samples:.1%} of the samples{could}"
+    if due := summary.num_selected_shards - summary.num_filtered_shards:
+        return (
+            f"{kept} are selected; {due} of {summary.num_selected_shards} filtered shards "
+            f"are still to be written to {summary.filtered_folder}"
+        )
+    return (
+        f"{kept}, {format_bytes(summary.filtered_bytes)} of "
+        f"{format_bytes(summary.raw_bytes)}, are in {summary.filtered_folder}"
+    )

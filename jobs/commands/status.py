@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from jobs.instance import open_instance
 from jobs.options import JsonOption, RecipeOption
 from jobs.plan import Causes, Plan, make_plan, output_files
 from jobs.recipe_check import check_recipe
+from jobs.troubles import current_troubles, trouble_tables
 
 MOST_CAUSES = 3  # of one asset that are shown
 
 
 def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = False) -> None:
-    """Show which imports and shards are missing or stale, and why. Runs nothing."""
+    """Show what is missing or stale, and why, and what is wrong. Runs nothing."""
     settings = load_recipe(recipe)
     check_recipe(settings)
     lineage = Lineage(settings)
@@ -29,14 +31,18 @@ def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
         imports = due_imports(instance, lineage)
         arrivals = find_arrivals(instance, settings)
         plan = make_plan(instance, lineage, arrivals.versions, output_files(settings))
+    troubles = current_troubles(settings, arrivals.tars)
     causes: dict[str, dict[str, str]] = {asset: {} for asset in lineage.imports}
     for one in imports:
         causes[one.asset][one.name] = one.cause
     if as_json:
         due = {"imports": causes, "due": plan.due, "global_due": plan.global_due}
-        print_json({"shards": len(arrivals.tars), "waiting": arrivals.waiting, **due})
+        told = {"troubles": [asdict(trouble) for trouble in troubles]}
+        print_json(
+            {"shards": len(arrivals.tars), "waiting": arrivals.waiting, **due, **told}
+        )
         return
-    print_result(*_tables(settings, causes, plan, arrivals))
+    print_result(*_tables(settings, causes, plan, arrivals), *trouble_tables(troubles))
 
 
 def _tables(

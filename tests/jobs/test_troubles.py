@@ -1,0 +1,98 @@
+"""What is wrong now is told by every command, whoever made it."""
+
+import gzip
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from curation.testing.image_shards import make_tar
+from curation.troubles import Trouble
+from jobs.troubles import MOST_TOLD, any_lost, trouble_tables
+from tests.conftest import Curated
+from tests.jobs.commands.conftest import Run, run, run_json
+
+__all__ = ["run", "run_json"]  # fixtures
+
+NO_IMAGES = make_tar([("a.jpg", b"no image"), ("b.jpg", b"none"), ("c.txt", b"words")])
+
+
+@pytest.fixture
+def with_bad_tars(curated: Curated) -> Curated:
+    raw = curated.source
+    whole = raw.read("00000.tar")
+    raw.write("cut.tar", whole[:100_000])
+    raw.write("empty.tar", make_tar([]))
+    raw.write("gzip.tar", gzip.compress(whole))
+    raw.write("no images.tar", NO_IMAGES)
+    raw.write("nothing.tar", b"")
+    raw.write("page.tar", b"<html>404</html>")
+    return curated
+
+
+LOST = ["cut", "gzip", "no images", "nothing", "page"]
+
+
+def lost(told: dict[str, Any]) -> list[str]:
+    return sorted(t["shard"] for t in told["troubles"] if t["severity"] == "lost")
+
+
+def test_tars_that_cannot_be_read_are_told_by_every_command_every_time(
+    with_bad_tars: Curated, run: Run, run_json: Callable[..., Any]
+) -> None:
+    recipe = ("--recipe", with_bad_tars.recipe_file)
+    told = run_json("run", *recipe, code=3)
+    assert told["num_runs"] and not told["failed"]
+    assert lost(told) == LOST
+    code, again = run("run", *recipe)
+    assert code == 3 and "there was nothing to do" in again
+    assert "that could be read" in again
+    assert lost(run_json("status", *recipe)) == LOST
+    _, status = run("status", *recipe)
+    code, doctor = run("doctor", *recipe)
+    assert code == 5
+    for out in (again, status, doctor):
+        for word in [*LOST, "gzip: decompress", "HTML", "is empty", "no samples"]:
+            assert word in " ".join(out.split())
+    code, _ = run("run", *recipe, "--shards", "00000,empty")
+    assert code == 0
+
+
+def test_a_source_of_nothing_but_unreadable_tars_is_no_success(
+    with_bad_tars: Curated, run: Run
+) -> None:
+    for shard in ("00000", "train/00001", "train/00002", "no images", "cut"):
+        with_bad_tars.source.delete(f"{shard}.tar")
+    code, out = run("run", "--recipe", with_bad_tars.recipe_file)
+    assert code == 3
+    assert "There are no samples" in out
+    assert "%" not in out
+
+
+def test_what_was_salvaged_in_part_is_told_until_it_is_whole(
+    curated: Curated, run_json: Callable[..., Any]
+) -> None:
+    whole = curated.source.read("00000.tar")
+    curated.source.write("cut.tar", whole[:100_000])
+    curated.edit("machine:", "on_damage: salvage\nmachine:")
+    recipe = ("--recipe", curated.recipe_file)
+    for _ in range(2):
+        (trouble,) = run_json("run", *recipe, code=3)["troubles"][:1]
+        assert trouble["shard"] == "cut"
+        assert trouble["what"].startswith("only ")
+    curated.source.write("cut.tar", whole)
+    assert lost(run_json("status", *recipe)) == []  # it is due, and not known to be bad
+    assert lost(run_json("run", *recipe)) == []
+
+
+def test_a_table_has_the_first_and_says_how_many_more_there_are() -> None:
+    troubles = [Trouble(str(n), "bad", "lost", "mend it") for n in range(MOST_TOLD + 2)]
+    table, advice = trouble_tables(troubles)
+    assert not isinstance(table, str) and table.row_count == MOST_TOLD + 1
+    assert advice == "What to do (0, 1, 2, 3, 4, …): mend it"
+    assert trouble_tables([]) == []
+
+
+def test_only_what_was_lost_ends_with_a_code_of_its_own() -> None:
+    assert any_lost([Trouble("a", "", "lost", "")])
+    assert not any_lost([Trouble("a", "", "warning", ""), Trouble("a", "", "note", "")])
