@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from curation.storage.base import Storage, StoredFile
 from curation.tables import CATALOG, read_about, read_table, write_table
 from curation.tar import Members
-from curation.tar_header import DIRECTORY, FILE, SPARSE
+from curation.tar_header import DIRECTORY, FILE, GLOBAL, PAX, SPARSE
 from curation.tar_walk import Loss
 
 
@@ -33,7 +33,7 @@ class ShardIndex:
     catalog: pa.Table
     """A ``CATALOG`` table."""
     global_headers: tuple[tuple[int, int], ...] = ()
-    """Byte ranges of pax headers that apply to all members after them."""
+    """Byte ranges of pax headers that apply to all members after them, and name none."""
 
     @cached_property
     def components(self) -> pa.Table:
@@ -66,10 +66,11 @@ def build_index(members: Members) -> ShardIndex:
 
     Samples come in the order of their first members, components in the order of the tar.
     These members belong to no sample and are losses: hidden files (the base name begins
-    with a dot), names without an extension, links, sparse files, whatever else is no
-    file, and a key with an extension that the sample has already. Directories are not
-    even losses. Of a salvaged shard, the last sample before the damage is a loss too:
-    nobody knows whether it had further members.
+    with a dot), names without an extension, links, sparse files, those whose name or size
+    is in doubt for a pax header, whatever else is no file, and a key with an extension that
+    the sample has already. Directories and an archive's label are not even losses. Of a
+    salvaged shard, the last sample before the damage is a loss too: nobody knows whether
+    it had further members.
     """
     keys, extensions = split_names(members.names)
     table = pa.table(
@@ -92,7 +93,7 @@ def build_index(members: Members) -> ShardIndex:
     rows, samples = _components(table, np.flatnonzero(usable & ~uncertain))
     lost = np.ones(len(table), bool)
     lost[rows] = False
-    lost[members.kinds == DIRECTORY] = False
+    lost[np.isin(members.kinds, _NO_CONTENT)] = False
     components = _taken(table, rows).append_column("sample", pa.array(samples))
     losses = _losses(table, members, np.flatnonzero(lost), uncertain)
     schema = pa.schema(CATALOG.columns)
@@ -220,15 +221,22 @@ def _losses(
     return both.append_column("loss", pa.array(reasons, pa.string()))
 
 
+_NO_CONTENT = (DIRECTORY, *b"DV")
+"""GNU tar writes ``D`` for a directory with a list of what is in it, ``V`` for a label."""
+
+_REASONS = {
+    **dict.fromkeys(b"12", "a link: what it points to is not followed"),
+    SPARSE: "a sparse file: its data is stored in pieces",
+    PAX: "its pax header is wrong, which may have had another name for it",
+    GLOBAL: "a global pax header has a name or size for all members after it, this one too",
+}
+
+
 def _reason(kind: int, name: str) -> str:
     """Say why a member belongs to no sample, although no damage is near."""
     base = name.rpartition("/")[2]
-    if kind in b"12":
-        return "a link: what it points to is not followed"
-    if kind == SPARSE:
-        return "a sparse file: its data is stored in pieces"
     if kind != FILE:
-        return f"no file, but a member of type {chr(kind)!r}"
+        return _REASONS.get(kind, f"no file, but a member of type {chr(kind)!r}")
     if base.startswith("."):
         return "hidden: its name begins with a dot"
     if not base.partition(".")[2]:

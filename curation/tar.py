@@ -30,7 +30,8 @@ class Members:
     """As the headers say; bytes that are no UTF-8 are written as ``\\xff``."""
     kinds: np.ndarray
     """``(N,)`` uint8: the type flag as its ASCII code; ``0`` for every file, ``S`` for
-    every sparse one."""
+    every sparse one, ``x`` for a file whose pax header is wrong, ``g`` for one that a
+    global header gives its name or size."""
     header_starts: np.ndarray
     """``(N,)`` int64: first byte of the member's first header."""
     data_starts: np.ndarray
@@ -38,7 +39,7 @@ class Members:
     sizes: np.ndarray
     """``(N,)`` int64: bytes of data, without padding; 0 for what has no data."""
     global_headers: tuple[tuple[int, int], ...] = ()
-    """Byte ranges of pax headers that apply to all members after them."""
+    """Byte ranges of pax headers that apply to all members after them, and name none."""
     damage: Loss | None = None
     """From where on the tar is damaged, if it was salvaged."""
     trailing: Loss | None = None

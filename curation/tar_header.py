@@ -16,15 +16,21 @@ ZERO_BLOCK = bytes(BLOCK)
 OCTAL_DIGITS = b"01234567"
 SIZE, CHECKSUM = slice(124, 136), slice(148, 156)  # fields of a header
 PLAIN_SIZE_LIMIT = 8**11  # bytes; eleven octal digits hold less
-METADATA_LIMIT = 1 << 20  # bytes of long names and pax records that one member may have
+METADATA_LIMIT = 64 << 20
+"""Bytes of long names and pax records that one member may have. GNU tar and ``tarfile``
+take any number; this one bounds the memory that a stranger's header can ask for."""
 
 FILE, CONTIGUOUS, DIRECTORY, SPARSE, PAX, GLOBAL = b"075Sxg"
 _V7_FILE = 0
 _WITHOUT_DATA = frozenset(b"123456")  # links, devices, directories, pipes: any size is moot
 _PAX = frozenset(b"xX")  # Solaris wrote X
 _LONG_NAME, _LONG_LINK = b"LK"
-_EXTENSIONS = _PAX | {_LONG_NAME, _LONG_LINK}
+_EXTENSIONS = _PAX | {_LONG_NAME, _LONG_LINK, GLOBAL}
 _SPARSE_RECORDS = b"GNU.sparse."
+_OF_LONG_NAME, _WRONG = b"L", b"x"  # beside the keywords of pax, which are longer
+
+Records = dict[bytes, bytes]
+"""Pax records that bear on names or bytes."""
 
 
 class MemberHeaders(NamedTuple):
@@ -37,9 +43,12 @@ class MemberHeaders(NamedTuple):
     """Bytes of data in the tar, without padding."""
     kind: int
     """The type flag as its ASCII code. A contiguous or v7 file counts as ``0``, whatever
-    is sparse as ``S``, a v7 directory as ``5``."""
+    is sparse as ``S``, a v7 directory as ``5``, a file whose pax header is wrong as ``x``,
+    and one that a global header gives its name or size as ``g``."""
     name: bytes | None
     """What an extension header calls it; None if its own header has the name."""
+    global_headers: list[tuple[int, int]]
+    """Where pax headers for all members lie that stand between this one's."""
 
 
 def padded(size: int) -> int:
@@ -47,10 +56,19 @@ def padded(size: int) -> int:
     return size + -size % BLOCK
 
 
-def parse_headers(window: bytes, at: int) -> MemberHeaders | None:
+def parse_headers(
+    window: bytes, at: int, shared: Records | None = None
+) -> MemberHeaders | None:
     """Read all headers of the member that begins at byte ``at`` of ``window``.
 
+    Where several name a member, a pax record counts more than a GNU long name, and the
+    last one of a kind most: GNU tar's rule, and of what POSIX allows at all, its own.
     Checksums are left to the caller, who checks many at once.
+
+    Args:
+        window: Bytes of the tar.
+        at: Where in them.
+        shared: What global headers before the member say.
 
     Returns:
         None if the window ends before the member's data begins.
@@ -58,13 +76,15 @@ def parse_headers(window: bytes, at: int) -> MemberHeaders | None:
     Raises:
         ValueError: They are no headers of one member; the message says why.
     """
-    records: dict[bytes, bytes] = {}
-    blocks = []
+    records: Records = {}
+    blocks: list[int] = []
+    global_headers: list[tuple[int, int]] = []
     position = at
     while position + BLOCK <= len(window):
         blocks.append(position)
-        if window[position + 156] not in _EXTENSIONS:
-            return _member(window, blocks, records)
+        kind = window[position + 156]
+        if kind not in _EXTENSIONS:
+            return _member(window, blocks, records, shared or {}, global_headers)
         size = parse_number(window[position + SIZE.start : position + SIZE.stop])
         start = position + BLOCK
         position = start + padded(size)
@@ -72,19 +92,25 @@ def parse_headers(window: bytes, at: int) -> MemberHeaders | None:
             raise ValueError(
                 f"its extension headers claim more than {METADATA_LIMIT} bytes"
             )
-        if position <= len(window):
-            _add_records(records, window[blocks[-1] + 156], window[start : start + size])
+        if position <= len(window) and kind == GLOBAL:
+            global_headers.append((blocks[-1], position))
+            if _content_records(window[start : start + size]):
+                raise ValueError(
+                    "a global pax header inside its own gives it a name or size"
+                )
+        elif position <= len(window):
+            _add_records(records, kind, window[start : start + size])
     return None
 
 
-def parse_global_header(window: bytes, at: int) -> int | None:
-    """Read a pax header that applies to all members after it; tell where it ends.
+def parse_global_header(window: bytes, at: int) -> tuple[int, Records] | None:
+    """Read a pax header that applies to all members after it.
 
     Returns:
-        None if the window ends before.
+        Where it ends, and what it says of names and bytes; None if the window ends before.
 
     Raises:
-        ValueError: It does not parse, or gives all members one name or size.
+        ValueError: It does not parse.
     """
     size = parse_number(window[at + SIZE.start : at + SIZE.stop])
     start = at + BLOCK
@@ -93,9 +119,7 @@ def parse_global_header(window: bytes, at: int) -> int | None:
         raise ValueError(f"its pax header claims more than {METADATA_LIMIT} bytes")
     if end > len(window):
         return None
-    if any(map(_decides_content, parse_pax_records(window[start : start + size]))):
-        raise ValueError("a global pax header gives all members one name or size")
-    return end
+    return end, _content_records(window[start : start + size])
 
 
 def parse_number(field: bytes) -> int:
@@ -117,9 +141,10 @@ def parse_number(field: bytes) -> int:
 def parse_pax_records(body: bytes) -> dict[bytes, bytes]:
     r"""Read pax records, ``<length> <keyword>=<value>\n`` each.
 
+    Of a keyword that comes several times the last counts, as POSIX says.
+
     Raises:
-        ValueError: A length does not fit its record, or a keyword comes twice. Only those
-            of sparse files may: GNU tar once wrote a record for every hole.
+        ValueError: A length does not fit its record.
     """
     records: dict[bytes, bytes] = {}
     at = 0
@@ -128,8 +153,7 @@ def parse_pax_records(body: bytes) -> dict[bytes, bytes]:
         digits = body[at:space]
         end = at + int(digits) if digits.isdigit() else 0
         keyword, equals, value = body[space + 1 : end].partition(b"=")
-        twice = keyword in records and not keyword.startswith(_SPARSE_RECORDS)
-        if not equals or value[-1:] != b"\n" or end > len(body) or twice:
+        if not equals or value[-1:] != b"\n" or end > len(body):
             raise ValueError(f"its pax header is wrong at {body[at : at + 20]!r}")
         records[keyword] = value[:-1]
         at = end
@@ -187,60 +211,82 @@ def format_header(name: str, size: int) -> bytes:
     return extension + records.ljust(padded(len(records)), b"\0") + own
 
 
-def _add_records(records: dict[bytes, bytes], kind: int, body: bytes) -> None:
+def _add_records(records: Records, kind: int, body: bytes) -> None:
     """Add what one extension header says of the name, the size, or sparseness."""
-    found = {}
     if kind == _LONG_NAME:
-        found = {b"path": body.split(b"\0", 1)[0]}
-    elif kind in _PAX:
-        found = {k: v for k, v in parse_pax_records(body).items() if _decides_content(k)}
-    # readers differ in which of two values wins, and so would see different members
-    if records.keys() & found.keys():
-        raise ValueError("two of its extension headers contradict each other")
+        records[_OF_LONG_NAME] = body.split(b"\0", 1)[0]
+    if kind not in _PAX:
+        return
+    try:
+        found = _content_records(body)
+    except ValueError:
+        found = {_WRONG: b""}
+    size = found.get(b"size")
+    # readers differ in which of two sizes counts, and so would see different members
+    if size is not None and records.get(b"size", size) != size:
+        raise ValueError("two of its extension headers give different sizes")
     records.update(found)
 
 
-def _decides_content(keyword: bytes) -> bool:
-    """Tell whether a pax keyword bears on a member's name or bytes."""
-    return keyword in (b"path", b"size") or keyword.startswith(_SPARSE_RECORDS)
+def _content_records(body: bytes) -> Records:
+    """Read the pax records that bear on a member's name or bytes.
+
+    Raises:
+        ValueError: As :func:`parse_pax_records`; or a size is no number.
+    """
+    found = {
+        keyword: value
+        for keyword, value in parse_pax_records(body).items()
+        if keyword in (b"path", b"size") or keyword.startswith(_SPARSE_RECORDS)
+    }
+    if (size := found.get(b"size")) is not None:
+        if not size.isdigit():
+            raise ValueError(f"its pax header says that its size is {size[:20]!r}")
+        found[b"size"] = b"%d" % int(size)  # so that equal ones look alike
+    return found
 
 
 def _member(
-    window: bytes, blocks: list[int], records: dict[bytes, bytes]
+    window: bytes,
+    blocks: list[int],
+    own: Records,
+    shared: Records,
+    global_headers: list[tuple[int, int]],
 ) -> MemberHeaders | None:
     """Put together a member's own header, the last of ``blocks``, and the records."""
     position = blocks[-1]
     header = window[position : position + BLOCK]
-    if header[156] == GLOBAL:
-        raise ValueError("a global pax header parts a member from its own pax header")
+    records = shared | own
     kind = _kind(header, records)
-    size = _size(header, records)
+    size = int(own[b"size"]) if b"size" in own else parse_number(header[SIZE])
     data_start: int | None = position + BLOCK
     if header[156] == SPARSE:
         data_start = _after_sparse_map(window, position)
     if data_start is None:
         return None
-    name = records.get(b"GNU.sparse.name") or records.get(b"path") or None
+    if kind == FILE and _WRONG in own:
+        if not size:  # the record that can't be read may have said it
+            raise ValueError("its pax header is wrong, and its size is nowhere else")
+        kind = PAX
+    elif kind == FILE and shared.keys() - own.keys():
+        kind = GLOBAL
+    name = records.get(b"GNU.sparse.name") or records.get(b"path")
     return MemberHeaders(
-        blocks, data_start, 0 if kind in _WITHOUT_DATA else size, kind, name
+        blocks,
+        data_start,
+        0 if kind in _WITHOUT_DATA else size,
+        kind,
+        name or records.get(_OF_LONG_NAME) or None,
+        global_headers,
     )
 
 
-def _kind(header: bytes, records: dict[bytes, bytes]) -> int:
+def _kind(header: bytes, records: Records) -> int:
     if any(keyword.startswith(_SPARSE_RECORDS) for keyword in records):
         return SPARSE
     if header[156] == _V7_FILE:
         return DIRECTORY if header_name(header).endswith(b"/") else FILE
     return FILE if header[156] == CONTIGUOUS else header[156]
-
-
-def _size(header: bytes, records: dict[bytes, bytes]) -> int:
-    if b"size" not in records:
-        return parse_number(header[SIZE])
-    digits = records[b"size"]
-    if not digits.isdigit():
-        raise ValueError(f"its pax header says that its size is {digits[:20]!r}")
-    return int(digits)
 
 
 def _after_sparse_map(window: bytes, position: int) -> int | None:

@@ -18,6 +18,7 @@ from curation.tar_header import (
     GLOBAL,
     OCTAL_DIGITS,
     ZERO_BLOCK,
+    Records,
     checksum_is_right,
     header_name,
     padded,
@@ -29,8 +30,9 @@ from curation.tar_window import checksums_are_right, plain_members
 AFTER_THE_END = "bytes after the end of the archive"
 """The reason of what no sample can miss: readers of tars pass over it."""
 
-_PLAIN = frozenset((FILE, CONTIGUOUS))
+_PLAIN, _NONE = frozenset((FILE, CONTIGUOUS)), frozenset[int]()
 _BATCH = 2048  # headers verified at once: 1 MiB, which stays in the processor's cache
+_MOST_LEAST = 16 << 10  # bytes read for the next header, however long earlier ones were
 _WHOLE_WINDOW = 32 << 10  # bytes from which looking at a window as a whole pays
 
 _CUT_OFF = "it was probably cut off on its way here: upload the shard again"
@@ -118,6 +120,8 @@ class TarWalk:
         self._position = 0
         self._window_stop = 0
         self._least = self._reach = BLOCK
+        self._needed = 0
+        self._shared: Records = {}
         self._archive_end = 0
         self._ended = False
 
@@ -126,7 +130,8 @@ class TarWalk:
         window = self._read_window()
         while not self._ended:
             at = 0
-            run = self._plain_run(window) if len(window) >= _WHOLE_WINDOW else None
+            look = len(window) >= _WHOLE_WINDOW and not self._shared
+            run = self._plain_run(window) if look else None
             if run or len(self._pending.headers) >= _BATCH:
                 yield from self._verified()
             if run and not self._ended:
@@ -143,7 +148,8 @@ class TarWalk:
             self._reach = self._least
         elif self._reach < self._access.window:
             self._reach *= 2
-        self._window_stop = self._position + self._reach
+        self._window_stop = self._position + max(self._reach, self._needed)
+        self._needed = 0
         inside = self._position < self._access.size
         window = self._access.read(self._position, self._window_stop) if inside else b""
         if len(window) < BLOCK:
@@ -172,6 +178,7 @@ class TarWalk:
     def _collect(self, window: bytes, at: int) -> bytes:
         """Take members one by one up to a window that should be looked at as a whole."""
         pending, base = self._pending, self._position
+        plain = _NONE if self._shared else _PLAIN
         while not self._ended:
             if at + BLOCK > len(window):
                 self._position = base = base + at
@@ -183,7 +190,7 @@ class TarWalk:
             digits = header[124:135]
             # the common case comes first and calls nothing of ours: that is its speed
             if (
-                header[156] in _PLAIN
+                header[156] in plain
                 and header[135] <= 32
                 and not digits.strip(OCTAL_DIGITS)
             ):
@@ -198,6 +205,7 @@ class TarWalk:
                 self._archive_end, self._ended = base + at, True
             elif following := self._collect_special(window, at):
                 at = following
+                plain = _NONE if self._shared else _PLAIN
             else:
                 window = window[:at]  # the next one begins here
         return window
@@ -219,17 +227,22 @@ class TarWalk:
         if following is None and self._position + len(window) >= self._access.size:
             self._stop(self._position + at, f"a member's headers are not whole; {_CUT_OFF}")
         elif following is None and at == 0:
-            self._least = self._reach = 2 * len(window)
+            self._needed = 2 * len(window)
+            self._least = min(self._needed, _MOST_LEAST)
         return following
 
     def _collect_member(self, window: bytes, at: int) -> int | None:
-        found = parse_headers(window, at)
+        found = parse_headers(window, at, self._shared)
         if found is None:
             return None
         pending, row = self._pending, len(self._pending.headers)
         *before, own = (window[block : block + BLOCK] for block in found.blocks)
         pending.extensions += before
         pending.extension_starts += [self._position + at] * len(before)
+        self.global_headers += [
+            (self._position + start, self._position + stop)
+            for start, stop in found.global_headers
+        ]
         if found.name is not None:
             pending.names[row] = found.name
         if found.kind != own[156]:
@@ -241,10 +254,14 @@ class TarWalk:
         return found.data_start + padded(found.size)
 
     def _collect_global(self, window: bytes, at: int) -> int | None:
-        end = parse_global_header(window, at)
-        if end is not None:
-            self._pending.extensions.append(window[at : at + BLOCK])
-            self._pending.extension_starts.append(self._position + at)
+        found = parse_global_header(window, at)
+        if found is None:
+            return None
+        end, shared = found
+        self._shared |= shared
+        self._pending.extensions.append(window[at : at + BLOCK])
+        self._pending.extension_starts.append(self._position + at)
+        if not shared:  # else it would name members that stand before it, once it is first
             self.global_headers.append((self._position + at, self._position + end))
         return end
 

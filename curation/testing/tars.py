@@ -106,6 +106,15 @@ def global_header(records: Mapping[str, str]) -> bytes:
     return tarfile.TarInfo.create_pax_global_header(dict(records))
 
 
+def pax_record(keyword: str, value: str) -> bytes:
+    """Write one pax record, with its own length before it."""
+    rest = f" {keyword}={value}\n".encode()
+    length = len(rest) + 1
+    while len(str(length)) + len(rest) > length:
+        length += 1
+    return str(length).encode() + rest
+
+
 def contents(most: int = _MOST_DATA) -> st.SearchStrategy[bytes]:
     """Give data of members: empty, short, of whole blocks, and what looks like a header."""
     lookalike = TarMember("inner.jpg", b"x").to_bytes()

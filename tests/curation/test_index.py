@@ -140,6 +140,21 @@ def test_reasons_say_why_a_member_belongs_to_no_sample() -> None:
     }
 
 
+def test_a_name_in_doubt_is_a_loss_and_an_archives_label_is_none() -> None:
+    label = TarMember("label", kind=b"V")
+    wrong = TarMember("././@PaxHeader", b"9 path a\n", b"x")
+    whole, doubtful = TarMember("a.jpg", b"a"), TarMember("b.jpg", b"b")
+    for_all = TarMember("c.jpg", b"c", global_records={"path": "g.jpg"})
+    index = index_of(write_tar([label, whole, wrong, doubtful, for_all]))
+    assert index.keys == ["a"]
+    assert [
+        (r["name"], r["loss"].split(" header")[0]) for r in index.losses.to_pylist()
+    ] == [
+        ("b.jpg", "its pax"),
+        ("g.jpg", "a global pax"),
+    ]
+
+
 def test_damage_and_bytes_behind_the_end_are_losses() -> None:
     tar = write_tar([TarMember("a.jpg", b"a"), TarMember("b.jpg", b"b" * 2000)])
     cut = index_of(tar[:-3000], salvage=True).losses.to_pylist()

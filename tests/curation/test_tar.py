@@ -1,6 +1,8 @@
 """Every member of every kind of tar is found where ``tarfile`` finds it, or damage is."""
 
 import gzip
+import os
+import re
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from curation.errors import NotFoundError, ShardError, StaleError
 from curation.storage import LocalStorage, MemoryStorage, S3Storage
 from curation.tar import Members, check_unchanged, read_members
+from curation.tar_header import FILE
 from curation.testing import tars
 from curation.testing.tars import BLOCK, MadeTar, TarMember, write_tar
 
@@ -250,19 +253,192 @@ def test_joined_tars_are_damage_where_the_first_ends(
     assert caught.value.offset == len(tar) - len(made.end)
 
 
-def test_a_contradiction_between_headers_is_refused() -> None:
-    pax = TarMember("n" * 120, b"x", format=tarfile.PAX_FORMAT).to_bytes()
-    gnu = TarMember("m" * 120, b"x", format=tarfile.GNU_FORMAT).to_bytes()
-    extension = tarfile.TarInfo("n" * 120).tobuf(tarfile.PAX_FORMAT)[:-BLOCK]
-    with pytest.raises(ShardError, match="contradict"):
-        read_members(stored(extension + gnu + bytes(1024)), "a.tar")
-    assert len(read_members(stored(pax + gnu + bytes(1024)), "a.tar")) == 2
+def pax(*records: tuple[str, str], kind: bytes = b"x") -> bytes:
+    """Write a pax header with just these records, a keyword as often as it is given."""
+    body = b"".join(map(tars.pax_record, *zip(*records, strict=True))) if records else b""
+    return extension(kind, body)
 
 
-def test_a_global_name_is_refused() -> None:
-    member = TarMember("a.jpg", b"x", global_records={"path": "all.jpg"})
-    with pytest.raises(ShardError, match="all members one name"):
-        read_members(stored(write_tar([member])), "a.tar")
+def long_name(name: str) -> bytes:
+    return extension(tarfile.GNUTYPE_LONGNAME, name.encode() + b"\0")
+
+
+def extension(kind: bytes, body: bytes) -> bytes:
+    return TarMember("././@PaxHeader", body, kind).to_bytes()
+
+
+PLAIN = TarMember("a.jpg", b"d").to_bytes()
+SIZE_ELSEWHERE = TarMember("a.jpg").to_bytes() + b"d".ljust(BLOCK, b"\0")
+ODD_HEADERS = {
+    "any keyword twice": pax(("comment", "a"), ("comment", "b")) + PLAIN,
+    "path twice": pax(("path", "p1.jpg"), ("path", "p2.jpg")) + PLAIN,
+    "size twice": pax(("size", "9999"), ("size", "1")) + SIZE_ELSEWHERE,
+    "1.5 MB": pax(("comment", "c" * 1_500_000), ("path", "p.jpg")) + PLAIN,
+    "20 MB": pax(("path", "p.jpg"), ("comment", "c" * 20_000_000)) + PLAIN,
+    "a long name of 2 MB": long_name("d/" * 1_000_000 + "n.jpg") + PLAIN,
+    "long name, same path": long_name("n.jpg") + pax(("path", "n.jpg")) + PLAIN,
+    "path, other long name": pax(("path", "p.jpg")) + long_name("n.jpg") + PLAIN,
+    "long name, no path": long_name("n.jpg") + pax(("comment", "c")) + PLAIN,
+    "long link and linkpath": extension(b"K", b"t\0") + pax(("linkpath", "u")) + PLAIN,
+    "two pax headers": pax(("path", "p.jpg")) + pax(("path", "p.jpg")) + PLAIN,
+    "global between members": PLAIN + pax(("comment", "c"), kind=b"g") + PLAIN,
+    "global after pax": pax(("path", "p.jpg")) + pax(("comment", "c"), kind=b"g") + PLAIN,
+    "global after long name": long_name("n.jpg") + pax(("uid", "7"), kind=b"g") + PLAIN,
+    "global twice, keyword twice": pax(("a", "b"), ("a", "c"), kind=b"g") * 2 + PLAIN,
+    "global last": PLAIN + pax(("comment", "c"), kind=b"g"),
+    "no records": pax() + PLAIN,
+    "zeros behind the records": extension(b"x", tars.pax_record("path", "p") + bytes(9))
+    + PLAIN,
+    "records in a value": pax(("comment", "a\n9 path=b\n"), ("path", "p.jpg")) + PLAIN,
+    "a keyword with a space": pax(("a b", "c"), ("path", "p.jpg")) + PLAIN,
+    "a size with zeros before it": pax(("size", "0001")) + SIZE_ELSEWHERE,
+    "Solaris": pax(("path", "p.jpg"), kind=b"X") + PLAIN,
+    "extended attributes": pax(("SCHILY.xattr.user.a", "b"), ("path", "p.jpg")) + PLAIN,
+    "a long name without its NUL": extension(b"L", b"n.jpg") + PLAIN,
+    "volume label": TarMember("label", kind=b"V").to_bytes() + PLAIN,
+    "device": TarMember("null", kind=tarfile.CHRTYPE).to_bytes() + PLAIN,
+    "hard link": PLAIN + TarMember("b.jpg", kind=tarfile.LNKTYPE).to_bytes(),
+}
+"""Members that GNU tar and ``tarfile`` both read, and find the same names and sizes."""
+
+
+def listed_by_tarfile(tar: bytes) -> list[tuple[str, int]]:
+    return [(info.name, info.size) for info in tars.list_tar(tar) if info.isreg()]
+
+
+def listed_by_gnu_tar(tar: bytes, folder: Path) -> list[tuple[str, int]] | None:
+    """Give names and sizes of the files; None where it finds anything wrong."""
+    (folder / "listed.tar").write_bytes(tar)
+    command = ["tar", "--full-time", "--quoting-style=escape", "-tvf", "listed.tar"]
+    environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC0"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, env=environment)
+    lines = re.findall(r"(?m)^-\S+ \S+ +(\d+) \S+ \S+ (.+)$", done.stdout.decode())
+    return None if done.returncode else [(name, int(size)) for size, name in lines]
+
+
+def listed_here(tar: bytes) -> list[tuple[str, int]]:
+    members = read_members(stored(tar), "a.tar")
+    listed = zip(members.names.to_pylist(), members.sizes.tolist(), strict=True)
+    return [row for row, kind in zip(listed, members.kinds, strict=True) if kind == FILE]
+
+
+@pytest.mark.parametrize("odd", ODD_HEADERS)
+def test_what_gnu_tar_and_tarfile_both_read_is_read(tmp_path: Path, odd: str) -> None:
+    last = TarMember("z.txt", b"zz").to_bytes()
+    tar = ODD_HEADERS[odd] + last + bytes(1024)
+    expected = listed_by_tarfile(tar)
+    assert expected[-1] == ("z.txt", 2)
+    assert listed_by_gnu_tar(tar, tmp_path) == listed_here(tar) == expected
+
+
+VALUES = {
+    "path": ["p.jpg", "q.jpg"],
+    "size": ["5", "0005"],
+    "comment": ["", "a\n9 path=b\n"],
+    "linkpath": ["t"],
+    "uid": ["7"],
+}
+records_of_one = st.lists(
+    st.sampled_from([(key, value) for key, values in VALUES.items() for value in values]),
+    max_size=4,
+)
+others = records_of_one.map(
+    lambda found: [r for r in found if r[0] not in ("path", "size")]
+)
+odd_members = st.tuples(
+    st.lists(
+        st.one_of(
+            records_of_one.map(lambda records: pax(*records)),
+            others.map(lambda records: pax(*records, kind=b"g")),
+            st.sampled_from(["p.jpg", "n.jpg"]).map(long_name),
+        ),
+        max_size=3,
+    ),
+    st.just(TarMember("a.jpg", b"12345").to_bytes()),
+).map(lambda parts: b"".join(parts[0]) + parts[1])
+
+
+@given(st.lists(odd_members, min_size=1, max_size=3))
+@settings(max_examples=60)
+def test_headers_in_any_order_mean_what_they_mean_to_gnu_tar_and_tarfile(
+    tmp_path_factory: pytest.TempPathFactory, odd: list[bytes]
+) -> None:
+    tar = b"".join(odd) + TarMember("z.txt", b"zz").to_bytes() + bytes(1024)
+    expected = listed_by_tarfile(tar)
+    found = listed_here(tar)
+    assert [size for _, size in found] == [size for _, size in expected]
+    if listed_by_gnu_tar(tar, tmp_path_factory.getbasetemp()) == expected:
+        assert found == expected
+
+
+def test_of_two_names_that_of_pax_counts_as_for_gnu_tar(tmp_path: Path) -> None:
+    tar = long_name("n.jpg") + pax(("path", "p.jpg")) + PLAIN + bytes(1024)
+    assert listed_by_tarfile(tar) == [("n.jpg", 1)]  # the first header's
+    assert listed_here(tar) == listed_by_gnu_tar(tar, tmp_path) == [("p.jpg", 1)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"13 path=p.jpgX", b"10 path=p.jpg\n", b"99 path=p.jpg\n", b" 14 path=p.jpg\n"]
+    + [b"path=p.jpg\n", b"9 path a\n", b"0 path=a\n", b"7 size=\n", b"9 size=x\n"],
+)  # fmt: skip
+def test_a_pax_header_that_does_not_parse_costs_its_member_alone(body: bytes) -> None:
+    tar = PLAIN + extension(b"x", body) + PLAIN + TarMember("z.txt", b"zz").to_bytes()
+    members = read_members(stored(tar + bytes(1024)), "a.tar")
+    assert [(name, kind) for kind, name, *_ in rows(members)] == [
+        ("a.jpg", "0"),
+        ("a.jpg", "x"),
+        ("z.txt", "0"),
+    ]
+    hidden = PLAIN + extension(b"x", body) + SIZE_ELSEWHERE + bytes(1024)
+    with pytest.raises(ShardError, match="its size is nowhere else") as caught:
+        read_members(stored(hidden), "a.tar")
+    assert caught.value.offset == len(PLAIN)
+
+
+def test_two_sizes_of_one_member_are_refused() -> None:
+    sizes = pax(("size", "1")) + pax(("size", "600"))
+    with pytest.raises(ShardError, match="give different sizes"):
+        read_members(stored(sizes + SIZE_ELSEWHERE + bytes(1024)), "a.tar")
+
+
+@pytest.mark.parametrize("key", ["path", "size", "GNU.sparse.size"])
+def test_a_global_name_or_size_costs_those_that_have_no_other(key: str) -> None:
+    """Each copied byte for byte would be another sample without the header, or with it."""
+    said = pax((key, "1"), kind=b"g")
+    own = pax(("path", "own.jpg"), ("size", "1"))
+    members = read_members(
+        stored(PLAIN + said + PLAIN + own + PLAIN + PLAIN + bytes(1024)), "a.tar"
+    )
+    assert bytes(members.kinds) == (b"0SSS" if key.startswith("GNU") else b"0g0g")
+    assert members.global_headers == ()
+
+
+def test_a_global_header_before_many_plain_members_applies_to_all() -> None:
+    plain = b"".join(TarMember(f"{n}.txt", b"x").to_bytes() for n in range(300))
+    tar = plain + pax(("path", "g.jpg"), kind=b"g") + plain + bytes(1024)
+    members = read_members(stored(tar), "a.tar")
+    assert bytes(members.kinds) == b"0" * 300 + b"g" * 300
+    assert members.names.to_pylist() == [info.name for info in tars.list_tar(tar)]
+
+
+def test_after_a_long_header_no_more_is_read_than_before(tmp_path: Path) -> None:
+    class Counting(LocalStorage):
+        read_bytes = 0
+
+        def local_path(self, path: str) -> None:  # type: ignore[override]
+            return None
+
+        def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+            data = super().read(path, start, stop)
+            Counting.read_bytes += len(data)
+            return data
+
+    far = b"".join(TarMember(f"{n}.jpg", bytes(5 << 20)).to_bytes() for n in range(12))
+    header = pax(("comment", "c" * (5 << 20)))
+    (tmp_path / "a.tar").write_bytes(header + far + bytes(1024))
+    assert len(read_members(Counting(tmp_path), "a.tar")) == 12
+    assert Counting.read_bytes < 4 * len(header)
 
 
 def test_headers_that_claim_to_be_huge_are_refused() -> None:
