@@ -144,25 +144,31 @@ class TimmEmbedder(Embedder):
     @cached_property
     def _weights_sha256(self) -> str:
         file = weights_file(self.weights)
-        return file_sha256(file) if file else state_sha256(self._hub_model.state_dict())
+        return file_sha256(file) if file else self._published[1]
 
     @cached_property
-    def _hub_model(self) -> Any:
+    def _published(self) -> tuple[Any, str]:
+        """timm's published model, and the hash of its weights as they came.
+
+        Taken before anyone casts the model, which changes it where it lies: the hash must
+        not depend on whether images were embedded first, nor on the device.
+        """
         try:
-            return self._create(pretrained=True)
+            model = self._create(pretrained=True)
         except (OSError, RuntimeError) as error:
             raise InputError(
                 f"The weights of {self.model} can't be had from timm's hub "
                 f"({type(error).__name__}: {_first_line(error)}). Ways to supply weights: "
                 f"{THREE_WAYS}"
             ) from error
+        return model, state_sha256(model.state_dict())
 
     @cached_property
     def _loaded(self) -> Any:
         import torch
 
         file = weights_file(self.weights)
-        model = self._with_weights(file) if file else self._hub_model
+        model = self._with_weights(file) if file else self._published[0]
         model = model.eval().requires_grad_(False)
         model = model.to(self.device, memory_format=torch.channels_last)
         log.info("loaded %s on %s in %s", self.model, self.device, self.resolved_precision)

@@ -73,6 +73,15 @@ class EmbedderContract(ABC):
         assert fingerprint(embedder.encoder()) == embedder.fingerprint()
         assert embedder.fingerprint() == self.make().fingerprint()
 
+    def test_the_encoder_is_the_same_before_and_after_it_embeds(
+        self, embedder: Embedder
+    ) -> None:
+        before = embedder.encoder()
+        embedder.embed(self.pixels(embedder, 1))
+        later = self.make()
+        later.embed(self.pixels(later, 1))
+        assert before == embedder.encoder() == later.encoder()
+
     def test_running_out_of_memory_halves_the_batch(
         self, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
     ) -> None:

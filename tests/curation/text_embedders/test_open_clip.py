@@ -38,6 +38,17 @@ class TestOpenClip(TextEmbedderContract):
         return OpenClipTextEmbedder(NAME, TAG, str(self.clip.weights), batch_size=3)
 
 
+class TestPublishedWeights(TestOpenClip):
+    @pytest.fixture(autouse=True)
+    def _hub(self, clip: TinyClip, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let open_clip's hub have the weights of the tiny model."""
+        here = OpenClipTextEmbedder(NAME, TAG, str(clip.weights))
+        monkeypatch.setattr(OpenClipTextEmbedder, "_from_hub", lambda _: here._from_file())
+
+    def make(self) -> OpenClipTextEmbedder:
+        return OpenClipTextEmbedder(NAME, TAG, batch_size=3)
+
+
 def test_vectors_are_those_of_open_clip_itself(clip: TinyClip) -> None:
     found = OpenClipTextEmbedder(NAME, TAG, str(clip.weights)).embed(TEXTS)
     expected = clip.text_vectors(TEXTS)
