@@ -15,10 +15,11 @@ from curation.classifiers.base import Classifier
 from curation.dataset import DatasetShard, ImageTextPairDataset, join_by_id
 from curation.embedders.timm import TimmEmbedder
 from curation.embedding import embed_samples
+from curation.embedding_workers import EmbeddingTools
 from curation.errors import InputError, TableError
 from curation.fingerprint import Json
-from curation.image_loaders import ImageLoader, LoaderSettings, make_image_loader
-from curation.recipe import DaliSettings, ImageSettings
+from curation.image_loaders import ImageLoader, LoaderSettings
+from curation.recipe import ImageSettings
 from curation.samples import read_samples
 from curation.tables import EMBEDDING, embedding_matrix
 
@@ -197,14 +198,13 @@ class TimmImageEmbedder(DatasetEmbedder):
     @cached_property
     def _loader(self) -> ImageLoader:
         settings = LoaderSettings(
-            self.batch_size,
-            self.embedder.device,
-            self.images.max_pixels,
-            self.images.rotate_by_exif,
-            DaliSettings(num_threads=self.num_threads),
+            batch_size=self.batch_size,
+            max_pixels=self.images.max_pixels,
+            rotate_by_exif=self.images.rotate_by_exif,
         )
-        name = "nvimgcodec" if settings.device == "cpu" else "dali"
-        return make_image_loader(name, self.embedder.transform, settings)
+        tools = EmbeddingTools(self.embedder, settings=settings)
+        loader, _ = tools.make(self.embedder.device, self.num_threads)
+        return loader
 
 
 class _AsComputed(TimmEmbedder):

@@ -46,23 +46,49 @@ def claim_devices(
         InputError: ``cuda`` was asked for, and the machine has none, or fewer than
             ``count``.
     """
-    gpus = visible_gpus() if kind != "cpu" else []
-    if kind == "cuda" and not gpus:
-        raise InputError(
-            "machine.device is cuda, and PyTorch finds no GPU here; set it to auto to use "
-            "the CPU instead, or mend the driver"
-        )
+    gpus = usable_gpus(kind, count)
     if not gpus:
         yield ("cpu",) * (count or len(os.sched_getaffinity(0)))
         return
-    if count is not None and count > len(gpus):
-        raise InputError(f"machine.workers is {count}; this machine has {len(gpus)} GPUs")
     if shared:
         yield tuple(f"cuda:{number}" for number in range(count or len(gpus)))
         return
     folder = lock_folder or Path(tempfile.gettempdir())
     with _Claims(gpus, folder) as claims:
         yield tuple(f"cuda:{number}" for number in claims.take(count))
+
+
+def usable_gpus(
+    kind: Literal["cuda", "cpu", "auto"], count: int | None = None
+) -> list[str]:
+    """Name the GPUs that a kind of device means here; none where it means cores.
+
+    Args:
+        kind: As :func:`claim_devices`.
+        count: How many there must be if there are any.
+
+    Raises:
+        InputError: ``cuda`` was asked for, and the machine has none; or it has fewer than
+            ``count``.
+    """
+    gpus = visible_gpus() if kind != "cpu" else []
+    if kind == "cuda" and not gpus:
+        raise InputError(
+            "machine.device is cuda, and PyTorch finds no GPU here; set it to auto to use "
+            "the CPU instead, or mend the driver"
+        )
+    if gpus and count is not None and count > len(gpus):
+        raise InputError(f"machine.workers is {count}; this machine has {len(gpus)} GPUs")
+    return gpus
+
+
+def first_device(kind: Literal["cuda", "cpu", "auto"]) -> str:
+    """Name the first device of a kind: ``cuda:0`` or ``cpu``.
+
+    Raises:
+        InputError: ``cuda`` was asked for, and the machine has none.
+    """
+    return "cuda:0" if usable_gpus(kind) else "cpu"
 
 
 def visible_gpus() -> list[str]:
@@ -78,6 +104,15 @@ def visible_gpus() -> list[str]:
         part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     ]
     return chosen[:number] if any(chosen) else [str(index) for index in range(number)]
+
+
+def computes_bf16(device: str) -> bool:
+    """Tell whether a device has instructions for bf16, so that it is worth computing in."""
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 class _Claims:

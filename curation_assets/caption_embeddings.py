@@ -3,20 +3,24 @@
 Only recipes with a ``text_encoder`` have this asset.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 
+from curation.embedding_workers import EmbeddingWorkers, TextEmbeddingTools
 from curation.storage import Storage
-from curation.tables import CAPTIONS, EMBEDDINGS, TEXT_EMBEDDING, read_table, write_table
-from curation.text_embedders import TextEmbedder
-from curation.text_embedding import embed_captions
+from curation.tables import CAPTIONS, TEXT_EMBEDDING, read_table
+from curation.text_embedding import EmbedCaptions, embed_shard_captions
+from curation_assets.embeddings import GPU_POOL, failure
 from curation_assets.lineage import Lineage
 from curation_assets.shard_asset import (
     AssetEvents,
+    Made,
     Metadata,
     ShardTask,
     is_current,
-    one_by_one,
     record_shards,
     shard_asset_options,
     shard_tasks,
@@ -32,36 +36,48 @@ def caption_embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
         **shard_asset_options(lineage, "caption_embeddings"),
         group_name="images",
         kinds={"torch", "parquet"},
+        pool=GPU_POOL,
         description="One row per sample: its caption's embedding, null where there is no "
         "caption or no image to go with it.",
     )
     def caption_embeddings(
         context: dg.AssetExecutionContext,
         output: dg.ResourceParam[Storage],
-        text_embedder: dg.ResourceParam[TextEmbedder],
+        text_tools: dg.ResourceParam[TextEmbeddingTools],
+        embedding_workers: dg.ResourceParam[EmbeddingWorkers],
         progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
-        def make(task: ShardTask) -> Metadata:
-            path = artifacts.embeddings(task.shard)
-            facts = read_table(output, path, EMBEDDINGS, ["key", "error", "caption"])
-            table = embed_captions(facts, text_embedder)
+        def make(tasks: Sequence[ShardTask]) -> Iterator[Made]:
+            if not tasks:
+                return
+            work = {_embed_captions(task): task for task in tasks}
+            for done in embedding_workers.embed(work, embed_shard_captions, text_tools):
+                task = work[done.task]
+                yield task, failure(done) or describe(task) | {"seconds": done.seconds}
+
+        def describe(task: ShardTask) -> dict[str, Any]:
             path = artifacts.caption_embeddings(task.shard)
-            write_table(output, path, CAPTIONS, table, fingerprint=task.fingerprint)
-            return described(table)
+            return described(read_table(output, path, CAPTIONS))
 
         def find(task: ShardTask) -> Metadata | None:
             path = artifacts.caption_embeddings(task.shard)
-            if not is_current(output, path, task):
-                return None
-            return described(read_table(output, path, CAPTIONS))
+            return describe(task) if is_current(output, path, task) else None
+
+        def _embed_captions(task: ShardTask) -> EmbedCaptions:
+            return EmbedCaptions(
+                output,
+                artifacts.embeddings(task.shard),
+                artifacts.caption_embeddings(task.shard),
+                task.fingerprint,
+            )
 
         tasks = shard_tasks(context, lineage)
-        yield from record_shards(context, progress, tasks, one_by_one(make), find)
+        yield from record_shards(context, progress, tasks, make, find)
 
     return caption_embeddings
 
 
-def described(table: pa.Table) -> Metadata:
+def described(table: pa.Table) -> dict[str, Any]:
     """Give the numbers of a table of captions' embeddings for the UI."""
     vectors = table[TEXT_EMBEDDING]
     return {"samples": table.num_rows, "with_caption": len(vectors) - vectors.null_count}

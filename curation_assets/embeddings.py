@@ -8,7 +8,6 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.embedders import Embedder
 from curation.embedding_workers import EmbeddingTools, EmbeddingWorkers, Outcome
 from curation.errors import CurationError
 from curation.shard_embedding import EmbedShard, embed_shard
@@ -28,7 +27,6 @@ from curation_assets.shard_asset import (
     shard_asset_options,
     shard_tasks,
 )
-from resources.image_loader import ImageLoaderChoice
 from resources.progress import Progress
 
 GPU_POOL = "gpu"
@@ -51,14 +49,11 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         source: dg.ResourceParam[Storage],
         output: dg.ResourceParam[Storage],
-        embedder: dg.ResourceParam[Embedder],
-        image_loader: dg.ResourceParam[ImageLoaderChoice],
+        embedding_tools: dg.ResourceParam[EmbeddingTools],
         embedding_workers: dg.ResourceParam[EmbeddingWorkers],
         local_copies: dg.ResourceParam[LocalCopies],
         progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
-        tools = EmbeddingTools(embedder, image_loader.name, image_loader.settings)
-
         def describe(task: ShardTask) -> Metadata:
             table = read_table(
                 output, artifacts.embeddings(task.shard), EMBEDDINGS, _DESCRIBED
@@ -74,10 +69,12 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 local_copies.fetch(source, tar_path(work[task].shard))
 
             with record_cost(context, lineage) as cost:
-                for done in embedding_workers.embed(work, embed_shard, tools, ahead=fetch):
+                for done in embedding_workers.embed(
+                    work, embed_shard, embedding_tools, ahead=fetch
+                ):
                     cost.count(done.device, done.seconds, done.result)
                     task = work[done.task]
-                    yield task, _failure(done) or {**describe(task), **_speed(done)}
+                    yield task, failure(done) or {**describe(task), **_speed(done)}
 
         def find(task: ShardTask) -> Metadata | None:
             path = artifacts.embeddings(task.shard)
@@ -128,7 +125,7 @@ def _speed(done: Outcome[EmbedShard, int]) -> dict[str, float]:
     }
 
 
-def _failure(done: Outcome[EmbedShard, int]) -> CurationError | None:
+def failure(done: Outcome[Any, Any]) -> CurationError | None:
     """Give a shard's error; one that isn't of this package is a fault, and ends the run."""
     if done.error is None or isinstance(done.error, CurationError):
         return done.error

@@ -3,14 +3,14 @@
 Apart from the others, since it opens images and loads the model once more, on the CPU.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import numpy as np
 
-from curation.embedders import Embedder
+from curation.embedding_workers import EmbeddingTools
 from curation.errors import CurationError
-from curation.image_loaders import LoaderSettings
 from curation.parity import stored_cosines
 from curation.storage import Storage
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_table
@@ -44,13 +44,13 @@ def parity_check(lineage: Lineage) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext,
         source: dg.ResourceParam[Storage],
         output: dg.ResourceParam[Storage],
-        embedder: dg.ResourceParam[Embedder],
+        embedding_tools: dg.ResourceParam[EmbeddingTools],
     ) -> dg.AssetCheckResult:
         shards, _ = shards_to_check(context, "embeddings")
         if not shards:
             return dg.AssetCheckResult(passed=True, metadata={"images": 0})
         try:
-            cosines = sampled_cosines(lineage, source, output, embedder, shards[0])
+            cosines = sampled_cosines(lineage, source, output, embedding_tools, shards[0])
         except CurationError as error:  # the tar was replaced meanwhile, or storage failed
             return _failed(str(error), {"shard": shards[0]})
         median = float(np.median(cosines)) if len(cosines) else 1.0
@@ -69,7 +69,7 @@ def parity_check(lineage: Lineage) -> dg.AssetChecksDefinition:
 
 
 def sampled_cosines(
-    lineage: Lineage, source: Storage, output: Storage, embedder: Embedder, shard: str
+    lineage: Lineage, source: Storage, output: Storage, tools: EmbeddingTools, shard: str
 ) -> np.ndarray:
     """Compare some stored vectors of a shard with what timm gives: ``(n,)`` cosines."""
     columns = ["error", "image_start", "image_bytes", EMBEDDING]
@@ -85,12 +85,10 @@ def sampled_cosines(
         )
         for at in places
     ]
-    wanted = lineage.recipe.images
-    settings = LoaderSettings(
-        max_pixels=wanted.max_pixels, rotate_by_exif=wanted.rotate_by_exif
-    )
     vectors = embedding_matrix(chosen[EMBEDDING])[0]
-    return stored_cosines(images, vectors, embedder.on("cpu"), settings)
+    # batches of the size that suits a CPU, not of the recipe's, which is for its device
+    settings = replace(tools.settings, batch_size=None)
+    return stored_cosines(images, vectors, tools.embedder.on("cpu"), settings)
 
 
 def _failed(found: str, about: dict[str, Any]) -> dg.AssetCheckResult:

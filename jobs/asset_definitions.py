@@ -5,7 +5,6 @@ itself, and is what Dagster loads.
 """
 
 import warnings
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -34,14 +33,7 @@ from curation_assets.selection import selection_asset
 from curation_assets.shard_index import shard_index_asset
 from jobs.plan import filtered_shards_due
 from jobs.recipe_check import check_recipe
-from resources.classifiers import ClassifiersResource
-from resources.embedder import EmbedderResource
-from resources.embedding_workers import EmbeddingWorkersResource
-from resources.image_loader import ImageLoaderResource
-from resources.local_copies import LocalCopiesResource
-from resources.progress import ProgressResource
-from resources.storage import StorageResource
-from resources.text_embedder import TextEmbedderResource
+from resources.recipe_resources import recipe_resources
 
 ASSETS = {
     "imported_images": imported_images_asset,
@@ -103,39 +95,3 @@ def release_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:
         release_shard_asset(lineage),
         release_asset(lineage, find_due),
     ]
-
-
-def recipe_resources(recipe: Recipe) -> Mapping[str, Any]:
-    """Make the resources that a recipe describes."""
-    machine, s3 = recipe.machine, vars(recipe.s3)
-    text = recipe.text_encoder
-    captions = {"text_embedder": TextEmbedderResource(**text.model_dump())} if text else {}
-    return {
-        **captions,
-        "source": StorageResource(url=recipe.source, **s3),
-        "output": StorageResource(url=recipe.output, **s3),
-        "embedder": EmbedderResource(
-            model=recipe.encoder.model,
-            weights=recipe.encoder.weights,
-            precision=recipe.encoder.precision,
-            compiled=machine.compile,
-        ),
-        "image_loader": ImageLoaderResource(
-            loader=None if machine.image_loader == "auto" else machine.image_loader,
-            batch_size=machine.batch_size,
-            max_pixels=recipe.images.max_pixels,
-            rotate_by_exif=recipe.images.rotate_by_exif,
-            dali=machine.dali.model_dump(exclude_none=True),
-        ),
-        "embedding_workers": EmbeddingWorkersResource(
-            engine=machine.engine,
-            kind=machine.device,
-            count=machine.workers,
-            shared=machine.share_gpus,
-        ),
-        "classifiers": ClassifiersResource(classifiers=recipe.classifiers),
-        "progress": ProgressResource(),
-        "local_copies": LocalCopiesResource(
-            gigabytes=machine.copies_gb, folder=machine.copies_folder
-        ),
-    }

@@ -12,13 +12,13 @@ from curation.dedup.edits import EDITS
 from curation.embedding import embed_samples
 from curation.errors import InputError, NotFoundError
 from curation.recipe import Recipe
+from curation.recipe_tools import make_tools
 from curation.report import Picture
 from curation.samples import Component, Sample
 from curation.storage import open_storage
 from curation.tables import EMBEDDINGS, read_table
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import list_shards, tar_path
-from jobs.embedding_tools import make_tools
 
 _WHERE = ["key", "error", "sha256", "image_start", "image_bytes"]
 _EXTENSION = "image"  # of what is embedded here: formats are known by content

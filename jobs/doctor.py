@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 
+from curation.devices import first_device
 from curation.embedding import find_image
 from curation.errors import CurationError
 from curation.index import build_index
 from curation.parity import Parity, measure_parity
 from curation.recipe import Recipe
+from curation.recipe_tools import make_tools
 from curation.samples import read_samples
 from curation.storage import Storage, open_storage
 from curation.tar import read_members
 from curation_assets.partitions import list_shards, tar_path
-from jobs.embedding_tools import first_device, make_tools
 from jobs.recipe_check import check_ready, check_recipe
 from jobs.troubles import current_troubles
 
@@ -43,7 +44,7 @@ def examine(recipe: Recipe) -> list[Finding]:
         _tried("recipe", lambda: check_recipe(recipe)),
         _tried("weights and output", lambda: check_ready(recipe, "filtered_shard")),
         _tried("source", lambda: _count_shards(recipe)),
-        _tried("device", lambda: first_device(recipe)),
+        _tried("device", lambda: first_device(recipe.machine.device)),
     ]
     return findings + list(_shard_findings(recipe))
 

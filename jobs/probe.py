@@ -19,11 +19,11 @@ from curation.probe_training import (
     train_probe,
 )
 from curation.recipe import Recipe
+from curation.recipe_tools import make_tools
 from curation.samples import Component, Sample
 from curation.storage import LocalStorage, open_storage
 from curation.tables import EMBEDDING, EMBEDDINGS, read_table, table_about
 from curation_assets.lineage import Lineage
-from jobs.embedding_tools import make_tools
 
 if TYPE_CHECKING:
     import numpy as np

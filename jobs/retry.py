@@ -6,13 +6,12 @@ images are tried belongs in ``curation/shard_embedding.py``.
 
 from collections.abc import Sequence
 
-from curation.embedding_workers import make_embedding_workers
 from curation.errors import CurationError
 from curation.recipe import Recipe
+from curation.recipe_tools import embedding_tools, embedding_workers
 from curation.shard_embedding import EmbedShard, retry_shard
 from curation.storage import Storage, open_storage
 from curation_assets.lineage import VERSIONS, Lineage
-from jobs.embedding_tools import embedding_tools
 from resources.progress import Progress
 
 MADE_OF_EMBEDDINGS = list(VERSIONS)[list(VERSIONS).index("embeddings") + 1 :]
@@ -47,10 +46,7 @@ def retry(recipe: Recipe, progress: Progress, shards: Sequence[str]) -> int:
     }
     progress.start("quarantined images", len(tasks))
     recovered = 0
-    machine = recipe.machine
-    workers = make_embedding_workers(
-        machine.engine, machine.device, machine.workers, shared=machine.share_gpus
-    )
+    workers = embedding_workers(recipe)
     for done in workers.embed(tasks, retry_shard, embedding_tools(recipe)):
         shard = tasks[done.task]
         if done.result is not None:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from curation.devices import computes_bf16
 from curation.embedders.base import Embedder
 from curation.errors import InputError, UnknownNameError
 from curation.fingerprint import Json, file_sha256
@@ -121,7 +122,7 @@ class TimmEmbedder(Embedder):
         """The precision that ``auto`` stands for on this device."""
         if self.precision != "auto":
             return self.precision
-        return "bf16" if _computes_bf16(self.device) else "fp32"
+        return "bf16" if computes_bf16(self.device) else "fp32"
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class TimmEmbedder(Embedder):
 
     @cached_property
     def _published(self) -> tuple[Any, str]:
-        """timm's published model, and the hash of its weights as they came.
+        """The model with the weights that timm publishes, and their hash as they came.
 
         Taken before anyone casts the model, which changes it where it lies: the hash must
         not depend on whether images were embedded first, nor on the device.
@@ -261,14 +262,6 @@ def _in_precision(model: Any, dtype: "torch.dtype") -> Any:
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.float()
     return model
-
-
-def _computes_bf16(device: str) -> bool:
-    import torch
-
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _checked_dim(model: str, output: "torch.Tensor") -> int:

@@ -6,7 +6,12 @@ with a shard is the same function everywhere, and so are the bytes that it write
 
 from typing import Literal
 
-from curation.embedding_workers.base import EmbeddingTools, EmbeddingWorkers, Outcome
+from curation.embedding_workers.base import (
+    EmbeddingTools,
+    EmbeddingWorkers,
+    Outcome,
+    TextEmbeddingTools,
+)
 from curation.embedding_workers.local import LocalWorkers, embed_on_workers
 from curation.embedding_workers.ray import RayWorkers
 
@@ -16,6 +21,7 @@ __all__ = [
     "LocalWorkers",
     "Outcome",
     "RayWorkers",
+    "TextEmbeddingTools",
     "embed_on_workers",
     "make_embedding_workers",
 ]

@@ -5,22 +5,37 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from curation.embedders.base import Embedder
 from curation.errors import CurationError
 from curation.image_loaders import LoaderSettings, make_image_loader
 from curation.image_loaders.base import ImageLoader
+from curation.text_embedders.base import TextEmbedder
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-Work = Callable[[Task, ImageLoader, Embedder], Result]
-"""What is done with each task: a plain function of a module, so that it can be sent."""
+Work = Callable[..., Result]
+"""What is done with each task, called as ``work(task, *made)`` with what the tools made:
+a plain function of a module, so that it can be sent."""
+
+
+class Tools(Protocol):
+    """What a worker makes for itself, once, on its device."""
+
+    def make(self, device: str, threads: int | None = None) -> tuple[Any, ...]:
+        """Make what the work takes besides its task; nothing is loaded yet.
+
+        Args:
+            device: ``cpu`` or ``cuda:N``.
+            threads: How many the worker may use; by default all cores.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class EmbeddingTools:
-    """What every worker makes for itself, once."""
+    """What a worker that embeds images makes for itself: a loader and an embedder."""
 
     embedder: Embedder
     """With nothing loaded; its device is replaced by the worker's."""
@@ -46,6 +61,18 @@ class EmbeddingTools:
 
 
 @dataclass(frozen=True)
+class TextEmbeddingTools:
+    """What a worker that embeds captions makes for itself: a text embedder."""
+
+    embedder: TextEmbedder
+    """With nothing loaded; its device is replaced by the worker's."""
+
+    def make(self, device: str, threads: int | None = None) -> tuple[TextEmbedder]:
+        """Make the text embedder for one device; it loads nothing yet."""
+        return (self.embedder.on(device),)
+
+
+@dataclass(frozen=True)
 class Outcome(Generic[Task, Result]):
     """What came of one task: a result or an error."""
 
@@ -63,8 +90,8 @@ class EmbeddingWorkers(ABC):
     def embed(
         self,
         tasks: Collection[Task],
-        work: Work[Task, Result],
-        tools: EmbeddingTools,
+        work: Work[Result],
+        tools: Tools,
         *,
         ahead: Callable[[Task], None] | None = None,
     ) -> Iterator[Outcome[Task, Result]]:
@@ -72,8 +99,9 @@ class EmbeddingWorkers(ABC):
 
         Args:
             tasks: Anything that can be pickled and is hashable, such as a shard's path.
-            work: Called as ``work(task, loader, embedder)`` where the worker is. What it
-                returns is pickled: keep it small, and write tables to storage inside.
+            work: Called as ``work(task, *made)`` where the worker is, with what its tools
+                made. What it returns is pickled: keep it small, and write tables to
+                storage inside.
             tools: What each worker makes for itself, once for all of its tasks.
             ahead: Called with a task in a thread of this process while those before it are
                 done, if workers are on this machine: to fetch what it reads.
@@ -88,7 +116,7 @@ class EmbeddingWorkers(ABC):
 
 
 def do_task(
-    task: Task, work: Work[Task, Result], made: tuple[ImageLoader, Embedder], device: str
+    task: Task, work: Work[Result], made: tuple[Any, ...], device: str
 ) -> Outcome[Task, Result]:
     """Do one task where the worker is."""
     started = perf_counter()

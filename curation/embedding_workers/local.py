@@ -20,21 +20,19 @@ from time import perf_counter
 from typing import Any, Literal
 
 from curation.devices import claim_devices
-from curation.embedders.base import Embedder
 from curation.embedding_workers.base import (
-    EmbeddingTools,
     EmbeddingWorkers,
     Outcome,
     RecordSender,
     Result,
     Task,
+    Tools,
     Work,
     do_task,
     log_here,
     sendable_error,
 )
 from curation.errors import CurationError
-from curation.image_loaders.base import ImageLoader
 from curation.storage.base import run_ahead
 
 STOP_SECONDS = 5.0  # that a worker has to end by itself
@@ -53,8 +51,8 @@ class LocalWorkers(EmbeddingWorkers):
     def embed(
         self,
         tasks: Collection[Task],
-        work: Work[Task, Result],
-        tools: EmbeddingTools,
+        work: Work[Result],
+        tools: Tools,
         *,
         ahead: Callable[[Task], None] | None = None,
     ) -> Iterator[Outcome[Task, Result]]:
@@ -77,8 +75,8 @@ def _prepared(
 
 def embed_on_workers(
     tasks: Iterable[Task],
-    work: Work[Task, Result],
-    tools: EmbeddingTools,
+    work: Work[Result],
+    tools: Tools,
     devices: Sequence[str],
 ) -> Iterator[Outcome[Task, Result]]:
     """Do every task on one of the devices; give each outcome as it comes.
@@ -88,7 +86,7 @@ def embed_on_workers(
     Args:
         tasks: Anything that can be pickled, such as a shard's path. Taken one by one, as
             workers become free.
-        work: Called as ``work(task, loader, embedder)`` in the worker's process. What it
+        work: Called as ``work(task, *made)`` in the worker's process. What it
             returns is pickled: keep it small, and write tables to storage inside.
         tools: What the workers make for themselves.
         devices: One worker for each: see :func:`curation.devices.claim_devices`.
@@ -118,7 +116,7 @@ def embed_on_workers(
 
 
 def _in_this_process(
-    tasks: Iterable[Task], work: Work[Task, Result], tools: EmbeddingTools, device: str
+    tasks: Iterable[Task], work: Work[Result], tools: Tools, device: str
 ) -> Iterator[Outcome[Task, Result]]:
     made = tools.make(device)
     for task in tasks:
@@ -129,7 +127,7 @@ class _Worker:
     """A process, the task that it has, and its replacement if it dies."""
 
     def __init__(
-        self, device: str, work: Work[Any, Any], tools: EmbeddingTools, num_workers: int
+        self, device: str, work: Work[Any], tools: Tools, num_workers: int
     ) -> None:
         self.device = device
         self.arguments = (device, work, tools, _threads(device, num_workers))
@@ -202,7 +200,7 @@ class _Worker:
 
 
 def _serve(
-    pipe: Connection, device: str, work: Work[Any, Any], tools: EmbeddingTools, threads: int
+    pipe: Connection, device: str, work: Work[Any], tools: Tools, threads: int
 ) -> None:
     """Be a worker: do tasks until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
@@ -213,7 +211,7 @@ def _serve(
     if device != "cpu":
         torch.cuda.set_device(device)
     RecordSender(pipe.send).install()
-    made: tuple[ImageLoader, Embedder] | None = None
+    made: tuple[Any, ...] | None = None
     # the other end closes when there is no more to do, or when its process is killed
     with suppress(EOFError, ConnectionError):
         while True:

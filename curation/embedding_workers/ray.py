@@ -15,21 +15,19 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from curation.devices import visible_gpus
-from curation.embedders.base import Embedder
 from curation.embedding_workers.base import (
-    EmbeddingTools,
     EmbeddingWorkers,
     Outcome,
     RecordSender,
     Result,
     Task,
+    Tools,
     Work,
     do_task,
     log_here,
     sendable_error,
 )
 from curation.errors import CurationError, InputError
-from curation.image_loaders.base import ImageLoader
 
 MOST_TRIES = 3
 """Actors that may be lost with the same shard before it is held to be the cause."""
@@ -52,8 +50,8 @@ class RayWorkers(EmbeddingWorkers):
     def embed(
         self,
         tasks: Collection[Task],
-        work: Work[Task, Result],
-        tools: EmbeddingTools,
+        work: Work[Result],
+        tools: Tools,
         *,
         ahead: Callable[[Task], None] | None = None,
     ) -> Iterator[Outcome[Task, Result]]:
@@ -81,10 +79,10 @@ class RayWorkers(EmbeddingWorkers):
 class ShardEmbedder:
     """What an actor is: the model, once it is loaded, and the log of its work."""
 
-    def __init__(self, kind: Kind, tools: EmbeddingTools, work: Work[Any, Any]) -> None:
+    def __init__(self, kind: Kind, tools: Tools, work: Work[Any]) -> None:
         self.kind, self.tools, self.work = kind, tools, work
         self.device = ""
-        self.made: tuple[ImageLoader, Embedder] | None = None
+        self.made: tuple[Any, ...] | None = None
         self.records: list[logging.LogRecord] = []
         RecordSender(self.records.append).install()
 

@@ -23,12 +23,22 @@ class TextEmbedder(ABC):
     def dim(self) -> int:
         """Width of the vectors."""
 
+    @property
+    @abstractmethod
+    def device(self) -> str:
+        """Where the model is: ``cpu``, ``cuda`` or ``cuda:N``."""
+
+    @abstractmethod
+    def on(self, device: str) -> "TextEmbedder":
+        """Make the same text embedder for another device, with nothing loaded."""
+
     @abstractmethod
     def encoder(self) -> dict[str, Json]:
         """Say all that decides what the vectors are, stored with every table of them.
 
         ``model``, ``weights_sha256``, ``dim`` …, and ``pairs_with``: the models of images,
         as embeddings tables name them, whose vectors these can be compared with.
+        Batch size, device and the device's arithmetic are no part of it.
         """
 
     @abstractmethod

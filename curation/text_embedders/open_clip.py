@@ -1,17 +1,21 @@
 """The text tower of a CLIP-like model, by open_clip, an optional package."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from curation.devices import computes_bf16
 from curation.errors import InputError, NotFoundError, UnknownNameError
 from curation.fingerprint import Json, file_sha256
 from curation.model_weights import fitted_weights, read_weights, state_sha256
 from curation.text_embedders.base import TextEmbedder
+
+if TYPE_CHECKING:
+    import torch
 
 HUB = "hub"
 
@@ -63,11 +67,15 @@ class OpenClipTextEmbedder(TextEmbedder):
     weights: str = HUB
     """``hub`` (fetched by open_clip), or a ``.safetensors``, ``.pt`` or ``.bin`` file."""
     device: str = "cpu"
+    """A GPU that computes in bf16 multiplies in it; weights, and all on a CPU, are fp32."""
     batch_size: int = 256
 
     def __reduce__(self) -> tuple[object, ...]:
         # settings travel, loaded weights don't
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    def on(self, device: str) -> "OpenClipTextEmbedder":
+        return replace(self, device=device)
 
     @property
     def dim(self) -> int:
@@ -87,13 +95,21 @@ class OpenClipTextEmbedder(TextEmbedder):
         from torch.nn.functional import normalize
 
         vectors = np.empty((len(texts), self.dim), np.float16)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._arithmetic:
             for start in range(0, len(texts), self.batch_size):
                 part = list(texts[start : start + self.batch_size])
                 tokens = self._tokenizer(part).to(self.device)
                 output = self._loaded.encode_text(tokens).float()
                 vectors[start : start + len(part)] = normalize(output).half().cpu().numpy()
         return vectors
+
+    @property
+    def _arithmetic(self) -> "torch.autocast":
+        import torch
+
+        fast = self.device != "cpu" and computes_bf16(self.device)
+        kind = self.device.partition(":")[0]
+        return torch.autocast(kind, torch.bfloat16, enabled=fast)
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -135,7 +151,9 @@ class OpenClipTextEmbedder(TextEmbedder):
     @cached_property
     def _loaded(self) -> Any:
         _ = self._config
-        model = self._published[0] if self.weights == HUB else _text_tower(self._from_file())
+        model = (
+            self._published[0] if self.weights == HUB else _text_tower(self._from_file())
+        )
         return model.eval().requires_grad_(False).to(self.device)
 
     @cached_property
