@@ -5,19 +5,25 @@ there is a job for each import asset. ``new_shards`` leaves the shards of an inp
 while a run imports it.
 """
 
-from collections.abc import Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from curation.errors import StorageError
-from curation.fingerprint import fingerprint
 from curation.recipe import Recipe
 from curation_assets.lineage import Lineage
 from curation_assets.run_tags import BY_ITSELF, launch_tags
 from jobs.asset_jobs import IMPORT_JOBS
-from jobs.imports import due_imports, imported_by
+from jobs.attempts import (
+    WORK,
+    Attempt,
+    find_attempts,
+    run_key,
+    tell_attempts,
+    work_of,
+)
+from jobs.imports import DueImport, due_imports, imported_by
 from jobs.new_shards import SECONDS_BETWEEN_TICKS, UNFINISHED
 
 if TYPE_CHECKING:
@@ -46,29 +52,52 @@ def due_imports_sensors(
         "starts a run for each that is new or changed.",
     )
     def due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return tick(context.instance, recipe)
+        return tick(context.instance, recipe, context.log.warning)
 
     return [due]
 
 
-def tick(instance: dg.DagsterInstance, recipe: Recipe) -> dg.SensorResult:
-    """Decide what to import now. What failed is not asked for again by itself."""
+def tick(
+    instance: dg.DagsterInstance, recipe: Recipe, tell: Callable[[str], object] = print
+) -> dg.SensorResult:
+    """Decide what to import now; arguments as of :func:`jobs.new_shards.tick`."""
     lineage = Lineage(recipe)
     try:
         due = due_imports(instance, lineage)
     except StorageError as error:
         return dg.SensorResult(skip_reason=f"the inputs can't be looked at: {error}")
     under_way = set(map(imported_by, instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))))
+    known = [one for one in due if one.version and one.name not in under_way]
+    attempts = _attempts(instance, lineage, known)
     requests = [
-        dg.RunRequest(
-            run_key=fingerprint(*astuple(one)),
-            job_name=IMPORT_JOBS[one.asset],
-            partition_key=one.name,
-            tags={**launch_tags(lineage), **BY_ITSELF},
-        )
-        for one in due
-        if one.version and one.name not in under_way
+        _request(instance, lineage, one) for one in known if one.name not in attempts
     ]
-    waiting = [f"{one.name}: {one.cause}" for one in due if one.version is None]
-    told = "; ".join(waiting) or "everything is imported, or is being imported"
-    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else told)
+    told = [f"{one.name}: {one.cause}" for one in due if one.version is None]
+    told += [tell_attempts(attempts)] if attempts else []
+    if requests and attempts:
+        tell(tell_attempts(attempts))
+    message = "; ".join(told) or "everything is imported, or is being imported"
+    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else message)
+
+
+def _attempts(
+    instance: dg.DagsterInstance, lineage: Lineage, due: Sequence[DueImport]
+) -> dict[str, Attempt]:
+    """Find the inputs that were imported as they are now, in vain."""
+    starts = {one.name: one.asset for one in due}
+    wanted: dict[str, dict[str, str]] = {asset: {} for asset in lineage.imports}
+    for one in due:
+        wanted[one.asset][one.name] = one.version or ""
+    return find_attempts(instance, lineage, starts, wanted, list(starts))
+
+
+def _request(
+    instance: dg.DagsterInstance, lineage: Lineage, one: DueImport
+) -> dg.RunRequest:
+    work = work_of(lineage, {one.name: one.version or ""})
+    return dg.RunRequest(
+        run_key=run_key(instance, [one.asset], [one.name], work),
+        job_name=IMPORT_JOBS[one.asset],
+        partition_key=one.name,
+        tags={**launch_tags(lineage), **BY_ITSELF, WORK: work},
+    )

@@ -25,10 +25,11 @@ from curation_assets.lineage import IMPORT_ASSETS, Lineage
 from curation_assets.partitions import SUFFIX
 from curation_assets.shard_asset import last_recorded, recorded_versions
 from jobs.asset_jobs import IMPORT_JOBS
+from jobs.attempts import PARTITION, RANGE_START
 from jobs.changes import changed_code, changed_settings
 from jobs.curate import CurateResult, open_runner
 from jobs.instance import open_instance
-from jobs.next_runs import RANGE_START, NextRun
+from jobs.next_runs import NextRun
 from jobs.plan import NEW
 from jobs.recipe_check import check_ready, check_recipe
 from resources.progress import Progress
@@ -118,7 +119,7 @@ def imported_by(run: dg.DagsterRun) -> str | None:
     """Name the input that a run imports; None if it is another run."""
     assets = {key.to_user_string() for key in run.asset_selection or ()}
     if run.job_name in IMPORT_JOBS.values() or not assets.isdisjoint(IMPORT_ASSETS):
-        return run.tags.get("dagster/partition") or run.tags.get(RANGE_START)
+        return run.tags.get(PARTITION) or run.tags.get(RANGE_START)
     return None
 
 

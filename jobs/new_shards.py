@@ -6,27 +6,38 @@ tick, a crash or a change made by hand cannot confuse it.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import dagster as dg
 from dagster import DagsterRunStatus
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from curation.errors import InputError, StorageError
-from curation.fingerprint import fingerprint
 from curation.recipe import Recipe
 from curation_assets.global_asset import current_inputs, made_of
-from curation_assets.lineage import Lineage
+from curation_assets.lineage import VERSIONS, Lineage
 from curation_assets.partitions import ADDED_AT_ONCE, SHARDS, input_of
+from curation_assets.release import RELEASE
 from curation_assets.release_shard import RELEASE_SHARD
 from curation_assets.run_tags import BY_ITSELF, launch_tags
-from curation_assets.shard_asset import recorded_versions
 from jobs.arrivals import Arrivals, find_arrivals, tell_waiting
 from jobs.asset_jobs import ASSET_JOBS
+from jobs.attempts import (
+    PARTITION,
+    RANGE_START,
+    WORK,
+    Attempt,
+    find_attempt,
+    find_attempts,
+    partitions_of,
+    run_key,
+    tell_attempts,
+    work_of,
+)
 from jobs.dead_runs import end_dead_runs
 from jobs.imports import imported_by
-from jobs.next_runs import RANGE_END, RANGE_START, NextRun, next_runs
-from jobs.plan import make_plan, output_files
+from jobs.next_runs import NextRun, first_due, next_runs
+from jobs.plan import Plan, make_plan, output_files
 
 MOST_RUNS = 20  # of one tick; the next one goes on
 SECONDS_BETWEEN_TICKS = 60
@@ -41,6 +52,9 @@ UNFINISHED = [
 UNFINISHED_BACKFILLS = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
 OF_OTHER_PARTITIONS = {dg.AssetKey("cluster_bins"), dg.AssetKey(RELEASE_SHARD)}
 """Assets made per bin or per tar of a release, of what all shards have."""
+OF_ALL_SHARDS = {dg.AssetKey(name) for name in ("centroids", "release_plan", RELEASE)}
+OWN_ASSETS = OF_OTHER_PARTITIONS | OF_ALL_SHARDS | {dg.AssetKey(name) for name in VERSIONS}
+"""All that runs of this project are over; those of others on the instance don't count."""
 
 
 def new_shards_sensor(recipe: Recipe) -> dg.SensorDefinition:
@@ -55,13 +69,16 @@ def new_shards_sensor(recipe: Recipe) -> dg.SensorDefinition:
         "replaced, once they are complete, then for all that follows from them.",
     )
     def new_shards(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return tick(context.instance, recipe, context.cursor)
+        return tick(context.instance, recipe, context.cursor, context.log.warning)
 
     return new_shards
 
 
 def tick(
-    instance: dg.DagsterInstance, recipe: Recipe, cursor: str | None
+    instance: dg.DagsterInstance,
+    recipe: Recipe,
+    cursor: str | None,
+    tell: Callable[[str], object] = print,
 ) -> dg.SensorResult:
     """Decide what to start now.
 
@@ -69,6 +86,8 @@ def tick(
         instance: Holds the records.
         recipe: What to curate.
         cursor: What the last tick returned as its cursor.
+        tell: Is told what is put off where runs are started: Dagster has no room for it in
+            the message of such a tick, but in its log.
     """
     lineage = Lineage(recipe)
     try:
@@ -89,21 +108,54 @@ def tick(
     if gone and instance.get_backfills(UNFINISHED_BACKFILLS, limit=1):
         busy |= gone  # a backfill fails as a whole if one of its partitions is deleted
     gone -= busy  # and a run does if an end of its range is
-    runs = next_runs(
-        make_plan(instance, lineage, arrivals.versions, files),
-        [shard for shard in (*known, *new) if shard not in gone],
-        shards_per_run=recipe.machine.shards_per_run,
-        busy=busy,
-        put_off=arrivals.waiting,
-    )[:MOST_RUNS]
+    order = [shard for shard in (*known, *new) if shard not in gone]
+    plan = make_plan(instance, lineage, arrivals.versions, files)
+    requests, attempts = _choose(
+        instance, lineage, plan, order, busy=busy, waiting=arrivals.waiting
+    )
+    told = _told(recipe, arrivals, busy, attempts)
+    if requests and attempts:
+        tell(tell_attempts(attempts))
     changes = [SHARDS.build_add_request(new)] if new else []
     deletions = [SHARDS.build_delete_request(sorted(gone))] if gone else []
     return dg.SensorResult(
-        run_requests=[_request(instance, lineage, run, arrivals.versions) for run in runs],
-        skip_reason=None if runs else _why_nothing(recipe, arrivals, busy),
+        run_requests=requests,
+        skip_reason=None if requests else told,
         dynamic_partitions_requests=[*changes, *deletions],
         cursor=cursor,
     )
+
+
+def _choose(
+    instance: dg.DagsterInstance,
+    lineage: Lineage,
+    plan: Plan,
+    order: list[str],
+    *,
+    busy: Collection[str],
+    waiting: Collection[str],
+) -> tuple[list[dg.RunRequest], dict[str, Attempt]]:
+    """Choose the runs to ask for; and tell what is put off, since it was tried in vain."""
+    attempts = find_attempts(instance, lineage, first_due(plan), plan.wanted, order)
+    final = {shard: attempt for shard, attempt in attempts.items() if attempt.is_final}
+    runs = next_runs(
+        plan,
+        order,
+        shards_per_run=lineage.recipe.machine.shards_per_run,
+        busy=busy,
+        put_off={*waiting, *final},
+        at_once={s: a.num_partitions // 2 for s, a in attempts.items() if s not in final},
+    )[:MOST_RUNS]
+    requests = []
+    for run in runs:
+        versions = _versions(instance, lineage, plan, run)
+        if not run.shards:
+            (asset,) = run.assets
+            if attempt := find_attempt(instance, lineage, asset, versions[asset]):
+                final[asset] = attempt
+                continue
+        requests.append(_request(instance, lineage, run, work_of(lineage, versions)))
+    return requests, final
 
 
 def _busy(instance: dg.DagsterInstance, order: list[str]) -> set[str] | None:
@@ -114,49 +166,50 @@ def _busy(instance: dg.DagsterInstance, order: list[str]) -> set[str] | None:
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     busy: set[str] = set()
     for run in runs:
-        if not run.asset_selection and run.job_name not in ASSET_JOBS:
-            continue  # no run over assets
+        selection = set(run.asset_selection or ())
+        if not selection & OWN_ASSETS and run.job_name not in ASSET_JOBS:
+            continue  # no run over assets, or over those of another project
         if name := imported_by(run):
             busy.update(shard for shard in order if input_of(shard) == name)
             continue
-        if OF_OTHER_PARTITIONS & set(run.asset_selection or ()):
+        if OF_OTHER_PARTITIONS & selection:
             return None  # its partitions are no shards, and it reads all of them
-        first = run.tags.get(RANGE_START) or run.tags.get("dagster/partition")
-        last = run.tags.get(RANGE_END) or first
-        if first is None:
+        if not {RANGE_START, PARTITION} & run.tags.keys():
             return None
-        if first in order and last in order:
-            busy.update(order[order.index(first) : order.index(last) + 1])
+        busy.update(partitions_of(run, order))
     return busy
 
 
+def _versions(
+    instance: dg.DagsterInstance, lineage: Lineage, plan: Plan, run: NextRun
+) -> dict[str, str]:
+    """Say what a run is to be made of, as :func:`jobs.attempts.work_of` takes it."""
+    if run.shards:
+        wanted = plan.wanted[run.assets[0]]
+        return {shard: wanted.get(shard, "") for shard in run.shards}
+    (asset,) = run.assets
+    return {asset: made_of(lineage, asset, current_inputs(instance, lineage, asset))}
+
+
 def _request(
-    instance: dg.DagsterInstance,
-    lineage: Lineage,
-    run: NextRun,
-    raw_versions: Mapping[str, str],
+    instance: dg.DagsterInstance, lineage: Lineage, run: NextRun, work: str
 ) -> dg.RunRequest:
-    """Ask for a run under a key that names its work: what failed is not tried for ever."""
-    versions = {shard: raw_versions[shard] for shard in run.shards}
-    if not run.shards:
-        (asset,) = run.assets
-        inputs = current_inputs(instance, lineage, asset)
-        versions = {asset: made_of(lineage, asset, inputs)}
-    codes = [lineage.code_version(asset) for asset in lineage.assets]
     return dg.RunRequest(
-        run_key=fingerprint(list(run.assets), versions, codes, _done(instance, run)),
+        run_key=run_key(instance, run.assets, run.shards, work),
         asset_selection=[dg.AssetKey(asset) for asset in run.assets],
-        tags={**run.tags, **launch_tags(lineage), **BY_ITSELF},
+        tags={**run.tags, **launch_tags(lineage), **BY_ITSELF, WORK: work},
     )
 
 
-def _done(instance: dg.DagsterInstance, run: NextRun) -> dict[str, str]:
-    """Look up what the run's first asset has on record for its shards."""
-    return recorded_versions(instance, run.assets[0], run.shards) if run.shards else {}
-
-
-def _why_nothing(recipe: Recipe, arrivals: Arrivals, busy: Collection[str]) -> str:
+def _told(
+    recipe: Recipe,
+    arrivals: Arrivals,
+    busy: Collection[str],
+    attempts: Mapping[str, Attempt],
+) -> str:
     causes = [tell_waiting(recipe, arrivals.waiting)] if arrivals.waiting else []
     if busy:
         causes.append(f"{len(busy)} shard(s) are being worked on")
-    return "; ".join(causes) or "everything is up to date, or failed as it stands"
+    if attempts:
+        causes.append(tell_attempts(attempts))
+    return "; ".join(causes) or "everything is up to date"

@@ -9,10 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from curation_assets.lineage import DECISION_ASSETS, IMAGE_ASSETS
-from jobs.plan import Causes, Plan
-
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
+from jobs.attempts import RANGE_END, RANGE_START
+from jobs.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ def next_runs(
     shards_per_run: int,
     busy: Collection[str] = (),
     put_off: Collection[str] = (),
+    at_once: Mapping[str, int] | None = None,
 ) -> list[NextRun]:
     """Choose the runs of the next phase; none if there is nothing to do, or to wait for.
 
@@ -50,52 +49,62 @@ def next_runs(
             are not compared with each other.
         put_off: Shards that are not to be tried now, since they failed or their tar is not
             complete. The others go on without them.
+        at_once: Of shards that failed in company, how many a run may take. They come after
+            those that did not fail.
     """
     left_out = set(busy) | set(put_off)
-    runs = _per_shard(plan, IMAGE_ASSETS, partitions, left_out, shards_per_run)
+    longest = {shard: (at_once or {}).get(shard, shards_per_run) for shard in partitions}
+    runs = _per_shard(plan, IMAGE_ASSETS, longest, left_out)
     if runs or busy or left_out.issuperset(partitions):
         return runs
     for asset in plan.global_due:
         return [NextRun((asset,))]
-    return _per_shard(plan, DECISION_ASSETS, partitions, left_out, shards_per_run)
+    return _per_shard(plan, DECISION_ASSETS, longest, left_out)
+
+
+def first_due(plan: Plan) -> dict[str, str]:
+    """Give, for each shard of which anything is due, the first asset that is."""
+    starts: dict[str, str] = {}
+    for asset in (*IMAGE_ASSETS, *DECISION_ASSETS):
+        for shard in plan.due.get(asset, ()):
+            starts.setdefault(shard, asset)
+    return starts
 
 
 def _per_shard(
     plan: Plan,
     assets: Sequence[str],
-    partitions: Sequence[str],
+    longest: Mapping[str, int],
     left_out: Collection[str],
-    shards_per_run: int,
 ) -> list[NextRun]:
     assets = [asset for asset in assets if asset in plan.due]
-    due = {asset: plan.due[asset] for asset in assets}
-    starts = {
-        shard: start
-        for shard in partitions
-        if shard not in left_out and (start := _first_due(shard, due)) is not None
-    }
+    starts = first_due(Plan({asset: plan.due[asset] for asset in assets}, {}))
+    kinds = {s: (starts[s], longest[s]) for s in longest if s in starts.keys() - left_out}
+    stretches = sorted(_stretches(kinds, list(longest)), key=lambda one: -one[0][1])
     return [
         NextRun(tuple(assets[assets.index(start) :]), stretch)
-        for start, stretch in _stretches(starts, partitions, shards_per_run)
+        for (start, _), stretch in stretches
     ]
 
 
-def _first_due(shard: str, due: Mapping[str, Causes]) -> str | None:
-    return next((asset for asset, causes in due.items() if shard in causes), None)
-
-
 def _stretches(
-    starts: Mapping[str, str], partitions: Sequence[str], longest: int
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Cut partitions into neighbours that begin at the same asset."""
-    start: str | None = None
+    kinds: Mapping[str, tuple[str, int]], partitions: Sequence[str]
+) -> Iterator[tuple[tuple[str, int], tuple[str, ...]]]:
+    """Cut partitions into neighbours that begin at the same asset.
+
+    Args:
+        kinds: For each shard that is to be taken, where it begins, and the length of the
+            longest stretch that it may be in.
+        partitions: All shards in Dagster's order.
+    """
+    kind: tuple[str, int] | None = None
     stretch: list[str] = []
     for shard in partitions:
-        if stretch and (starts.get(shard) != start or len(stretch) == longest):
-            yield start or "", tuple(stretch)
+        if kind and stretch and (kinds.get(shard) != kind or len(stretch) == kind[1]):
+            yield kind, tuple(stretch)
             stretch = []
-        start = starts.get(shard)
-        if start is not None:
+        kind = kinds.get(shard)
+        if kind is not None:
             stretch.append(shard)
-    if stretch:
-        yield start or "", tuple(stretch)
+    if kind and stretch:
+        yield kind, tuple(stretch)

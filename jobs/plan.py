@@ -6,7 +6,7 @@ right. The command, the sensor, the schedule and ``curate status`` all go by it.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dagster as dg
 
@@ -34,6 +34,8 @@ class Plan:
     """For each asset that is made per shard, the shards to make."""
     global_due: Causes
     """Of the assets that are made of all shards, those to make, and why."""
+    wanted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """For each asset and shard, the data version that it should have, if known."""
 
     @property
     def is_empty(self) -> bool:
@@ -92,6 +94,7 @@ def make_plan(
     return Plan(
         {asset: due[asset] for asset in per_shard},
         {asset: cause for asset, cause in causes.items() if cause},
+        expected,
     )
 
 

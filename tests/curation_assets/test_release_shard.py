@@ -7,9 +7,9 @@ from curation.verify import verify_release
 from curation_assets.release import RELEASE, RELEASE_STEP
 from curation_assets.release_shard import NOT_PLANNED
 from curation_assets.shard_asset import recorded_versions
+from jobs.attempts import RANGE_END, RANGE_START
 from jobs.definitions import build_definitions
 from jobs.instance import open_instance
-from jobs.next_runs import RANGE_END, RANGE_START
 from tests.conftest import Curated
 
 TARS = ["00000", "00001", "00002"]

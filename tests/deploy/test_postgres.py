@@ -8,9 +8,9 @@ import dagster as dg
 import pytest
 
 from curation_assets.lineage import GLOBAL_ASSETS, Lineage
+from jobs.attempts import RANGE_END, RANGE_START
 from jobs.curate import curate
 from jobs.instance import open_instance
-from jobs.next_runs import RANGE_END, RANGE_START
 from resources.progress import LineProgress
 from tests.conftest import ROOT, Curated
 from tests.deploy.conftest import SHARDS, files_of, home_with, one_thread

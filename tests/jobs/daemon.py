@@ -74,6 +74,17 @@ class Daemon:
             raise_on_error=False,
         )
 
+    def create(self, request: RunRequest) -> dg.DagsterRun:
+        """Put a run on record that does not get as far as its first step."""
+        job = self.code.get_job("__ASSET_JOB")
+        selection = frozenset(request.asset_selection or [])
+        return self.instance.create_run_for_job(
+            job.get_subset(asset_selection=selection),
+            asset_selection=selection,
+            tags=dict(request.tags),
+            status=dg.DagsterRunStatus.STARTING,
+        )
+
 
 def assets_of(request: RunRequest) -> list[str]:
     """Name the assets of a run that was asked for, in order."""

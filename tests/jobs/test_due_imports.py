@@ -62,6 +62,43 @@ def test_what_is_being_imported_is_not_asked_for(
     assert [one.partition_key for one in asked] == ["photos"]
 
 
+def test_tars_that_are_deleted_again_are_imported_again(
+    importing: ImportWorld, import_records: dg.DagsterInstance
+) -> None:
+    job = build_definitions(importing.recipe).resolve_job_def("import_images")
+    keys = set()
+    for _ in range(3):
+        asked = tick(import_records, importing.recipe).run_requests or []
+        keys |= {one.run_key for one in asked if one.partition_key == "photos"}
+        job.execute_in_process(instance=import_records, partition_key="photos")
+        (importing.folder / "raw" / "photos" / "00000.tar").unlink()
+    assert len(keys) == 3
+
+
+def test_an_import_that_failed_is_put_off_and_told_until_its_list_changes(
+    importing: ImportWorld, import_records: dg.DagsterInstance
+) -> None:
+    job = build_definitions(importing.recipe).resolve_job_def("import_urls")
+    asked = tick(import_records, importing.recipe).run_requests or []
+    (request,) = [one for one in asked if one.partition_key == "web"]
+    listed, away = importing.folder / "list.csv", importing.folder / "away.csv"
+    listed.rename(away)  # so that the run fails
+    job.execute_in_process(
+        instance=import_records,
+        partition_key="web",
+        tags=request.tags,
+        raise_on_error=False,
+    )
+    away.rename(listed)
+    told: list[str] = []
+    left = tick(import_records, importing.recipe, told.append).run_requests or []
+    assert [one.partition_key for one in left] == ["photos"]
+    assert "the last run failed: web (run " in told[0]
+    importing.list_urls("/image/7")
+    changed = tick(import_records, importing.recipe).run_requests or []
+    assert [one.partition_key for one in changed] == ["photos", "web"]
+
+
 def test_an_input_that_is_not_there_is_told_and_starts_nothing(
     importing: ImportWorld, import_records: dg.DagsterInstance
 ) -> None:

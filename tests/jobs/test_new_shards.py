@@ -257,6 +257,31 @@ def test_the_same_work_has_the_same_key_however_often_it_is_asked_for(
     assert other != first
 
 
+def test_a_run_that_failed_or_was_cancelled_is_told_and_holds_up_nothing(
+    daemon: Daemon, raw: Path
+) -> None:
+    """With what Dagster itself puts on record; all else is in test_attempts.py."""
+    tar, away = raw / "00000.tar", raw / "00000.away"
+    os.utime(tar, ns=(0, tar.stat().st_mtime_ns + 1))
+    daemon.tick()
+    (request,) = daemon.tick().run_requests or []
+    tar.rename(away)  # so that the run fails at once
+    daemon.execute(request, None)
+    away.rename(tar)
+    assert "the last run failed: 00000 (run " in str(daemon.tick().skip_message)
+    other = raw / "train" / "00001.tar"
+    os.utime(other, ns=(0, other.stat().st_mtime_ns + 1))
+    daemon.tick()
+    (request,) = daemon.tick().run_requests or []
+    assert request.tags["dagster/asset_partition_range_start"] == "train/00001"
+    run = daemon.create(request)
+    assert "1 shard(s) are being worked on" in str(daemon.tick().skip_message)
+    daemon.instance.report_run_canceled(run)
+    message = str(daemon.tick().skip_message)
+    assert f"the last run was cancelled: train/00001 (run {run.run_id[:8]})" in message
+    assert "the last run failed: 00000" in message
+
+
 def test_a_listing_that_fails_is_told_and_survived(daemon: Daemon, raw: Path) -> None:
     raw.rename(raw.with_name("away"))
     assert "could be listed" in str(daemon.tick().skip_message)
