@@ -10,7 +10,10 @@ the columns that exist before anything runs, and computed by Polars.
 
 - Columns by name; fields of the samples' own JSON as ``metadata.similarity`` or
   ``metadata["some key"]``. A field is read as the kind that it is used as: a number
-  (``"0.5"`` counts as one), a text or a flag; of another kind, it is missing.
+  (``"0.5"`` counts as one), a text or a flag; of another kind, it is missing. A value that
+  is none, such as ``NaN`` or ``1e400``, is missing alone, and hides nothing beside it.
+- Numbers are float64, but whole ones that are compared as they stand, in JSON or in the
+  filter, have all their digits: ``metadata.id == 9007199254740993``.
 - ``< <= > >= == !=``, chained too (``200 <= width < 4000``); ``in`` and ``not in`` with a
   list (``format in ["jpeg", "png"]``) or a text (``"stock" in caption``).
 - ``and``, ``or``, ``not``; ``+ - * / % **``; numbers, quoted texts, ``true``, ``false``. In
@@ -39,11 +42,13 @@ from typing import TYPE_CHECKING
 
 from curation.errors import InputError, UnknownNameError
 from curation.filters.base import Function, ReadyMade, Schema
+from curation.filters.fields import VERSION as FIELDS_VERSION
 from curation.filters.functions import FUNCTIONS
 from curation.filters.reading import CUTS, OTHER_CALLS, Cut, Reader, cut_of
 from curation.filters.syntax import (
     called_name,
     column_names,
+    is_field,
     parse_expression,
     shown,
     written_value,
@@ -140,7 +145,9 @@ class Filter:
             for node in ast.walk(part.node)
             if isinstance(node, ast.Call) and (name := called_name(node)) in self.functions
         ]
-        versions: Json = {name: function.version() for function, name, _ in calls}
+        versions: dict[str, Json] = {n: function.version() for function, n, _ in calls}
+        if any(is_field(node) for part in self.conjuncts for node in ast.walk(part.node)):
+            versions["metadata.field"] = FIELDS_VERSION
         contents = [
             function.content(
                 *(written_value(node.args[i]) for i in sorted(function.constant))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from curation.errors import InputError, UnknownNameError
 from curation.filters.base import Function, Kind, Schema
+from curation.filters.fields import field_number, field_text, number_in, rest_in, rest_of
 from curation.filters.syntax import (
     called_name,
     check_count,
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 CUTS = ("top_fraction", "bottom_fraction", "percentile")
 """Functions whose value depends on all samples."""
 
+
+_EXACT = 2**53
+"""From here on float64 no longer tells whole numbers from their neighbours."""
 
 _READ_AS: dict[str, Kind] = {"number": "number", "text": "text"}
 
@@ -83,6 +87,9 @@ class Term:
     kind: Kind | None
     """None for ``null``, which is of every kind."""
     build: "Callable[[], pl.Expr]"
+    rest: "Callable[[], pl.Expr] | None" = None
+    """What float64 rounds away of a number, Int128; None where that was lost already, as
+    in what is computed, or can't be, as in a written number below 2**53."""
 
 
 @dataclass(frozen=True)
@@ -130,18 +137,20 @@ class Reader:
         if isinstance(value, str):
             return Term("text", lambda: _literal(value))
         number = float(value)
-        return Term("number", lambda: _literal(number))
+        if abs(value) < _EXACT:
+            return Term("number", lambda: _literal(number))
+        rest = rest_of(int(value))
+        return Term("number", lambda: _literal(number), lambda: _whole(rest))
 
     def _name(self, node: ast.Name, _wanted: Kind | None) -> Term:
-        import polars as pl
-
         if node.id not in self.schema:
             raise UnknownNameError.among("column", node.id, self.schema)
         kind = self.schema[node.id]
         if kind == "json":
             raise InputError(f"{node.id} is JSON: name a field of it, as {node.id}.field")
-        column = pl.col(node.id)
-        return Term(kind, (lambda: _finite(column)) if kind == "number" else lambda: column)
+        if kind == "number":
+            return Term(kind, lambda: _finite(_column(node.id)))
+        return Term(kind, lambda: _column(node.id))
 
     def _field(self, node: ast.expr, wanted: Kind | None) -> Term:
         root, path = field_path(node)
@@ -154,7 +163,14 @@ class Reader:
                 f"the kind of {shown(node)} can't be told from its use; write "
                 f"number({shown(node)}) or text({shown(node)})"
             )
-        return Term(wanted, lambda: _json_field(root, path, wanted))
+        if wanted == "number":
+            # read at once, not as a text first: that would parse the document twice
+            return Term(
+                wanted,
+                lambda: field_number(_column(root), path),
+                lambda: rest_in(field_text(_column(root), path)),
+            )
+        return _converted(lambda: field_text(_column(root), path), wanted)
 
     def _and_or(self, node: ast.BoolOp, _wanted: Kind | None) -> Term:
         terms = [self.read(value, "flag") for value in node.values]
@@ -169,7 +185,12 @@ class Reader:
         number = self.read(node.operand, "number")
         if isinstance(node.op, ast.UAdd):
             return number
-        return Term("number", lambda: -number.build())
+        rest = number.rest
+        return Term(
+            "number",
+            lambda: -number.build(),
+            None if rest is None else lambda: _whole(0) - rest(),
+        )
 
     def _arithmetic(self, node: ast.BinOp, _wanted: Kind | None) -> Term:
         left, right = self.read(node.left, "number"), self.read(node.right, "number")
@@ -195,8 +216,7 @@ class Reader:
             )
         ordered = not isinstance(op, ast.Eq | ast.NotEq)
         terms = self._alike(left, right, "number" if ordered else None)
-        compare = _COMPARISONS[type(op)]
-        return Term("flag", lambda: compare(terms[0].build(), terms[1].build()))
+        return Term("flag", lambda: _compared(type(op), *terms))
 
     def _null_test(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Term:
         if not is_null(right):
@@ -229,8 +249,19 @@ class Reader:
             )
         kind = kinds.pop()
         term = self.read(left, kind)
-        listed = [float(value) for value in values] if kind == "number" else values
-        return Term("flag", lambda: term.build().is_in(listed))
+        if kind != "number":
+            return Term("flag", lambda: term.build().is_in(values))
+        # those that float64 can't tell from their neighbours are compared one by one
+        small = [float(value) for value in values if abs(value) < _EXACT]
+        large = [
+            self.read(e) for e, v in zip(elements, values, strict=True) if v not in small
+        ]
+        return Term(
+            "flag",
+            lambda: _any_of(
+                [term.build().is_in(small), *(_compared(ast.Eq, term, t) for t in large)]
+            ),
+        )
 
     def _in_text(self, left: ast.expr, right: ast.expr) -> Term:
         part = written_value(left)
@@ -288,15 +319,20 @@ class Reader:
     def _read_as(self, node: ast.expr, kind: Kind) -> Term:
         """Read what ``number(…)`` and ``text(…)`` are about: mostly fields of JSON."""
         term = self.read(node, kind if is_field(node) else None)
-        if term.kind == kind:
-            return term
-        return Term(kind, lambda: _converted(term.build(), kind))
+        return term if term.kind == kind else _converted(term.build, kind, term.kind)
 
     def _default(self, node: ast.Call, wanted: Kind | None) -> Term:
         check_count(node, 2, 2)
         first, second = self._alike(node.args[0], node.args[1], wanted)
+        kind = second.kind or first.kind
+
+        def rest() -> "pl.Expr":
+            return _where(first.build().is_not_null(), _rest(first), _rest(second))
+
         return Term(
-            second.kind or first.kind, lambda: first.build().fill_null(second.build())
+            kind,
+            lambda: first.build().fill_null(second.build()),
+            rest if first.rest or second.rest else None,
         )
 
     def _cut(self, node: ast.Call) -> Term:
@@ -330,10 +366,39 @@ _COMPARISONS: "dict[type[ast.cmpop], Callable[[pl.Expr, pl.Expr], pl.Expr]]" = {
 }
 
 
+def _compared(op: type[ast.cmpop], left: Term, right: Term) -> "pl.Expr":
+    """Compare two terms: as float64, and where that finds none larger, what it lost.
+
+    A number below 2**53 on one side needs no second look: nothing rounds to it.
+    """
+    a, b = left.build(), right.build()
+    rounded = _COMPARISONS[op](a, b)
+    if left.rest is None or right.rest is None:
+        return rounded
+    rest = _COMPARISONS[op](_rest(left), _rest(right))
+    return _where(a != b, rounded, _where(a == b, rest))
+
+
+def _rest(term: Term) -> "pl.Expr":
+    return term.rest() if term.rest else _whole(0)
+
+
+def _whole(value: int) -> "pl.Expr":
+    import polars as pl
+
+    return pl.lit(value, pl.Int128)
+
+
 def _other_kind(node: ast.expr, found: Kind, wanted: Kind) -> str:
     if isinstance(node, ast.Name):
         return f"{node.id} is a {found} column, and a {wanted} is needed here"
     return f"{shown(node)} is a {found}, and a {wanted} is needed here"
+
+
+def _column(name: str) -> "pl.Expr":
+    import polars as pl
+
+    return pl.col(name)
 
 
 def _literal(value: object) -> "pl.Expr":
@@ -361,10 +426,12 @@ def _any_of(flags: "list[pl.Expr]") -> "pl.Expr":
     return pl.any_horizontal(flags)
 
 
-def _where(condition: "pl.Expr", value: "pl.Expr") -> "pl.Expr":
+def _where(
+    condition: "pl.Expr", value: "pl.Expr", otherwise: "pl.Expr | None" = None
+) -> "pl.Expr":
     import polars as pl
 
-    return pl.when(condition).then(value)
+    return pl.when(condition).then(value).otherwise(otherwise)
 
 
 def _finite(value: "pl.Expr") -> "pl.Expr":
@@ -375,18 +442,19 @@ def _finite(value: "pl.Expr") -> "pl.Expr":
     return pl.when(number.is_finite()).then(number)
 
 
-def _json_field(column: str, path: list[str], kind: Kind) -> "pl.Expr":
+def _converted(
+    build: "Callable[[], pl.Expr]", kind: Kind, of: Kind | None = "text"
+) -> Term:
+    """Read a text, a number or a flag as another kind."""
     import polars as pl
 
-    query = "$" + "".join(f"['{name}']" for name in path)
-    return _converted(pl.col(column).str.json_path_match(query), kind)
-
-
-def _converted(value: "pl.Expr", kind: Kind) -> "pl.Expr":
-    import polars as pl
-
+    if kind == "number" and of == "text":
+        return Term(kind, lambda: number_in(build()), lambda: rest_in(build()))
     if kind == "number":
-        return _finite(value.cast(pl.Float64, strict=False))
+        return Term(kind, lambda: _finite(build().cast(pl.Float64, strict=False)))
     if kind == "flag":
-        return pl.when(value.is_in(["true", "false"])).then(value == "true")
-    return value.cast(pl.String)
+        return Term(
+            kind,
+            lambda: pl.when(build().is_in(["true", "false"])).then(build() == "true"),
+        )
+    return Term(kind, lambda: build().cast(pl.String))

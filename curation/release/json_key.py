@@ -9,12 +9,15 @@ import json
 import re
 from typing import Any
 
+from curation.texts import parse_members
+
 KEY = "key"
 SOURCE = "release_source"
 MOST_BYTES = 16 << 20
 """Of a component that is given its key; longer ones are copied as they are."""
 
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(parse_int=str)  # whose digits have no limit
+_MARK = "\ufeff"
 _JSON_SPACE = " \t\n\r"
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -29,22 +32,21 @@ def with_new_key(data: bytes, key: str, source: dict[str, Any]) -> bytes:
 
     Returns:
         The component with both as its last members; ``data`` itself if that is no JSON
-        object in UTF-8, or longer than ``MOST_BYTES``.
+        object in UTF-8, or longer than ``MOST_BYTES``, or has such a member already beside
+        what is nested too deep for Python.
     """
     if len(data) > MOST_BYTES:
         return data
+    told = json.dumps(source, ensure_ascii=False)
     try:
         text = data.decode()
-        values = json.loads(text)
+        values = parse_members(text)
+        end = text.rindex("}")
+        body = text[:end].rstrip(_JSON_SPACE)
+        if KEY in values or SOURCE in values:
+            body, told = _without_ours(text, told)
     except (ValueError, RecursionError):  # hostile or broken: it goes along as it is
         return data
-    if not isinstance(values, dict):
-        return data
-    told = json.dumps(source, ensure_ascii=False)
-    end = text.rindex("}")
-    body = text[:end].rstrip(_JSON_SPACE)
-    if KEY in values or SOURCE in values:
-        body, told = _without_ours(text, told)
     comma = ", " if body[-1:] != "{" else ""
     added = f'"{KEY}": {json.dumps(key)}, "{SOURCE}": {told}'
     return f"{body}{comma}{added}{text[end:]}".encode()
@@ -52,11 +54,12 @@ def with_new_key(data: bytes, key: str, source: dict[str, Any]) -> bytes:
 
 def _without_ours(text: str, told: str) -> tuple[str, str]:
     """Take the members out that give way, and tell of them what they were."""
-    members = _members(text)
+    mark = _MARK if text.startswith(_MARK) else ""
+    members = _members(text.removeprefix(_MARK))
     kept = [member for name, member, _ in members if name not in (KEY, SOURCE)]
     replaced = {name: value for name, _, value in members if name in (KEY, SOURCE)}
     values = ", ".join(f"{json.dumps(name)}: {value}" for name, value in replaced.items())
-    return "{" + ", ".join(kept), f'{told[:-1]}, "replaced": {{{values}}}}}'
+    return mark + "{" + ", ".join(kept), f'{told[:-1]}, "replaced": {{{values}}}}}'
 
 
 def _members(text: str) -> list[tuple[str, str, str]]:

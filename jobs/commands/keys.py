@@ -10,6 +10,7 @@ import pyarrow as pa
 import typer
 
 from curation.errors import InputError
+from curation.filters.fields import field_text
 from curation.key_list import UID, uid_array
 from curation.recipe import load_recipe
 from curation.storage import LocalStorage, open_storage
@@ -59,7 +60,7 @@ def keys(
 
 
 def _listed(shard: str, keys: list[str], table: pa.Table) -> pl.DataFrame:
-    uid = pl.col("metadata").str.json_path_match(f"$.{UID}").alias(UID)
+    uid = field_text(pl.col("metadata"), [UID]).alias(UID)
     facts = to_polars(table).filter(pl.col("key").is_in(keys))
     return facts.select(pl.lit(shard).alias("shard"), "key", "sha256", uid)
 

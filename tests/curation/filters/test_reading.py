@@ -4,10 +4,13 @@ The expected values come from an evaluator of its own: Python numbers and texts,
 for what is missing, one row at a time.
 """
 
+import json
 import math
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import polars as pl
@@ -259,6 +262,89 @@ def test_a_field_is_read_as_the_kind_that_it_is_used_as(
         "[" * 100_000,
     ]
     assert evaluate(field, [{"m": document} for document in documents]) == values
+
+
+ODD = [
+    '"x": NaN',
+    '"x": -Infinity',
+    '"x": 1e400',
+    '"x": "\\ud800"',
+    '"\\udfff": 0',
+    f'"x": {"1" * 5000}',
+    f'"x": {"[" * 5000}{"]" * 5000}',
+    '"x\\u0000": 0, "": 1',
+    '"n": 7, "x": 0',
+    '"x": -0',
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_an_odd_value_hides_none_beside_it(odd: str, mark: str) -> None:
+    document = f'{mark}{{{odd}, "n": 2, "s": "ü", "f": true}}'
+    for text in ("m.n == 2", "m.s == 'ü'", "m.f", "m.y is null"):
+        assert evaluate(text, [{"m": document}]) == [True]
+
+
+@pytest.mark.parametrize("name", ["a.b", "it's", "a\\b", "ü", "$", "*", "[0]", " "])
+def test_a_field_may_have_any_name(name: str) -> None:
+    document = json.dumps({name: {name: 3}})
+    assert evaluate(f'm["{name}"]["{name}"] == 3', [{"m": document}]) == [True]
+
+
+def test_a_half_of_a_surrogate_pair_stays_the_escape_that_it_was() -> None:
+    document = '{"s": "a\\ud83d"}'
+    assert evaluate(r"m.s == 'a\ud83d' and length(m.s) == 7", [{"m": document}]) == [True]
+
+
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+whole = st.one_of(
+    st.integers(-(2**176), 2**176),
+    st.integers(-(2**64), 2**64),
+    st.sampled_from([s * 2**e for e in (53, 63, 64, 127, 170) for s in (1, -1)]),
+)
+
+
+@given(whole, st.integers(-3, 3), st.sampled_from(sorted(COMPARE)), st.booleans())
+def test_whole_numbers_are_compared_with_all_their_digits(
+    number: int, step: int, sign: str, quoted: bool
+) -> None:
+    other = number + step
+    document = json.dumps({"n": str(number) if quoted else number, "o": other})
+    expected = COMPARE[sign](Fraction(number), Fraction(other))
+    listed = number in (other, 5)
+    parts = {
+        f"m.n {sign} {other}": expected,
+        f"{number} {sign} m.o": expected,
+        f"number(m.n) {sign} number(m.o)": expected,
+        f"-m.n {sign} -number(m.o)": COMPARE[sign](-Fraction(number), -Fraction(other)),
+        f"number(t) {sign} {other}": expected,
+        f"default(number(m.none), m.n) {sign} {other}": expected,
+        f"{number} {sign} {other}": expected,
+        f"m.n in [{other}, 5]": listed,
+        f"m.n not in [5, {other}]": not listed,
+    }
+    rows = [{"m": document, "t": str(number)}]
+    wrong = [text for text, true in parts.items() if not true]
+    right = " and ".join(text if true else f"not ({text})" for text, true in parts.items())
+    assert evaluate(right, rows) == [True], wrong
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(sorted(COMPARE)))
+def test_a_fraction_is_the_float_that_python_reads(number: float, sign: str) -> None:
+    document = json.dumps({"n": number})
+    other = 31.245270191439438
+    expected = COMPARE[sign](number, other)
+    assert evaluate(f"m.n {sign} {other!r}", [{"m": document}]) == [expected]
+    if abs(number) < 1e300:
+        assert evaluate(f"m.n == {number!r}", [{"m": document}]) == [True]
 
 
 @pytest.mark.parametrize("value", ["NaN", "inf", "1e999", "-inf"])

@@ -146,9 +146,7 @@ def test_a_field_path_is_split_into_its_names() -> None:
     assert field_path(node) == ("metadata", ["a", "b c", "d"])
 
 
-@pytest.mark.parametrize(
-    "text", ["metadata['it''s'][0]", "metadata[1]", r"metadata['a\b']"]
-)
+@pytest.mark.parametrize("text", ["metadata['it''s'][0]", "metadata[1]", "metadata[width]"])
 def test_a_field_name_that_no_query_can_hold_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         field_path(parse_expression(text))

@@ -53,6 +53,32 @@ def test_values_keep_their_text() -> None:
 
 
 @pytest.mark.parametrize(
+    "odd",
+    [
+        "NaN",
+        "1e400",
+        "9" * 5000,
+        '"\\ud800"',
+        "[" * 5000 + "]" * 5000,
+        '{"a": ' * 5000 + "1" + "}" * 5000,
+    ],
+    ids=lambda odd: odd[:12],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_an_odd_value_and_a_byte_order_mark_stay_as_they_are(odd: str, mark: str) -> None:
+    told = with_new_key(f'{mark}{{"x": {odd}}}'.encode(), "k", {}).decode()
+    assert told == f'{mark}{{"x": {odd}, "key": "k", "release_source": {{}}}}'
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_members_give_way_beside_odd_values(mark: str) -> None:
+    odd = f'"x": {"9" * 5000}, "y": NaN'
+    told = with_new_key(f'{mark}{{"key": 1, {odd}}}'.encode(), "k", {"s": 2}).decode()
+    source = '{"s": 2, "replaced": {"key": 1}}'
+    assert told == f'{mark}{{{odd}, "key": "k", "release_source": {source}}}'
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"",
