@@ -10,11 +10,11 @@ Source: NeMo Curator 0.9, user guide, "Image-Text Pair Datasets" (names and cont
 """
 
 import io
-import json
 import logging
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import ceil, log10
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,14 @@ import pyarrow.parquet as pq
 
 from curation.classifiers.base import Classifier
 from curation.dali_index import format_index
+from curation.dataset_columns import (
+    Shape,
+    cast_series,
+    json_columns,
+    series_of,
+    shape_of,
+    shape_of_series,
+)
 from curation.errors import InputError, TableError, UnknownNameError
 from curation.fingerprint import Json
 from curation.index import ShardIndex, build_index
@@ -42,6 +50,7 @@ from curation.tables import (
 )
 from curation.tar import read_members
 from curation.tar_header import padded
+from curation.texts import decode_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -114,7 +123,10 @@ class ImageTextPairDataset:
         """Open a folder of tars.
 
         Metadata is the ``NNNNN.parquet`` beside each tar. Where there is none, it is read
-        from the tar: the key, the caption, and the fields of each sample's JSON.
+        from the tar: the key, the caption, and the fields of each sample's JSON. Every
+        shard has all columns, in one type each, by the rule of ``dataset_columns.py``:
+        where values disagree, they are texts. JSON that can't be read costs its own
+        sample's fields, and a warning names it.
 
         Args:
             path: The folder: local, or ``s3://…``.
@@ -133,7 +145,7 @@ class ImageTextPairDataset:
         if alone - set(tars):
             log.warning("%d tables have no tar beside them", len(alone - set(tars)))
         shards = [DatasetShard(storage, name) for name in tars]
-        return cls(shards, id_col, _Stored(id_col, frozenset(alone)))
+        return cls(shards, id_col, _Stored(id_col, shards, frozenset(alone)))
 
     @property
     def metadata(self) -> "pl.LazyFrame":
@@ -256,12 +268,8 @@ class ImageTextPairDataset:
         return frame
 
     def _schema(self) -> "pl.Schema":
-        """Find the columns of all shards; of those to be computed, from the first one."""
-        import polars as pl
-
-        stored = [self._source(shard).clear() for shard in self.shards]
-        computed = self._frame(self.shards[0]).clear()
-        return pl.concat([*stored, computed], how="diagonal_relaxed").schema
+        """Find the columns of all shards, from the first one: all have the same."""
+        return self._frame(self.shards[0]).schema
 
     def _frames_for_polars(
         self,
@@ -305,26 +313,58 @@ def join_by_id(
 
 @dataclass(frozen=True)
 class _Stored:
-    """Metadata as it lies beside a tar, or in it."""
+    """Metadata as it lies beside the tars, or in them, in one type for each column."""
 
     id_col: str
+    shards: Sequence[DatasetShard]
     tables: frozenset[str]
     """Shards that have a table."""
     _read: dict[str, "pl.DataFrame"] = field(default_factory=dict, compare=False)
     """What was read from tars, which takes a walk through all of one."""
 
     def __call__(self, shard: DatasetShard) -> "pl.DataFrame":
-        if shard.name in self.tables:
-            frame = _to_polars(_read_table(shard))
-        else:
-            if shard.name not in self._read:
-                self._read[shard.name] = _metadata_in_tar(shard)
-            frame = self._read[shard.name]
+        import polars as pl
+
+        frame = self._typed(shard)
         _check_columns(frame, [self.id_col])
         if frame[self.id_col].is_duplicated().any():
             again = frame.filter(frame[self.id_col].is_duplicated())[self.id_col][0]
             raise TableError(f"{shard.tar_url}: id {again!r} comes twice in its metadata")
-        return frame
+        lacking = [n for n in self._types if n not in frame.columns]
+        nulls = [pl.lit(None, self._types[n] or pl.String()).alias(n) for n in lacking]
+        return frame.with_columns(nulls).select(list(self._types))
+
+    @cached_property
+    def _types(self) -> "dict[str, pl.DataType | None]":
+        """Settle the type of each column, by all values of all shards."""
+        shapes: dict[str, Shape] = {}
+        for shard in self.shards:
+            for name, shape in self._shapes(shard).items():
+                shapes[name] = shapes.get(name, Shape()) | shape
+        return {name: shape.type() for name, shape in shapes.items()}
+
+    def _shapes(self, shard: DatasetShard) -> dict[str, Shape]:
+        if shard.name in self.tables:
+            frame = _to_polars(_read_table(shard))
+            return {column.name: shape_of_series(column) for column in frame}
+        columns = _columns(shard, self._in_tar(shard), warn=True)
+        return {name: shape_of(values) for name, values in columns.items()}
+
+    def _typed(self, shard: DatasetShard) -> "pl.DataFrame":
+        import polars as pl
+
+        if shard.name in self.tables:
+            frame = _to_polars(_read_table(shard))
+            return frame.select(cast_series(c, self._types[c.name]) for c in frame)
+        columns = _columns(shard, self._in_tar(shard), warn=False)
+        return pl.DataFrame(
+            {n: series_of(n, v, self._types[n]) for n, v in columns.items()}
+        )
+
+    def _in_tar(self, shard: DatasetShard) -> "pl.DataFrame":
+        if shard.name not in self._read:
+            self._read[shard.name] = _texts_in_tar(shard)
+        return self._read[shard.name]
 
 
 class _Assigned:
@@ -486,27 +526,48 @@ def _tar_header(name: str, size: int) -> bytes:
     return header.tobuf(tarfile.PAX_FORMAT)
 
 
-def _metadata_in_tar(shard: DatasetShard) -> "pl.DataFrame":
-    """Read keys, captions and the JSON of every sample."""
+def _texts_in_tar(shard: DatasetShard) -> "pl.DataFrame":
+    """Read ``key``, ``caption`` and ``json`` of every sample, texts as they are."""
     import polars as pl
 
     rows = []
     for sample in read_samples(shard.storage, shard.tar, shard.index(), ("txt", "json")):
-        contents = {name.lower(): data for name, data in sample.contents.items()}
-        row: dict[str, Any] = {"key": sample.key}
-        if "txt" in contents:
-            row["caption"] = contents["txt"].decode("utf-8", errors="replace")
-        rows.append(_fields(shard, sample.key, contents.get("json", b"{}")) | row)
-    return pl.DataFrame(rows, infer_schema_length=None, strict=False)
+        texts = {n.lower(): decode_text(data) for n, data in sample.contents.items()}
+        rows.append((sample.key, texts.get("txt"), texts.get("json")))
+    names = ("key", "caption", "json")
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 
 
-def _fields(shard: DatasetShard, key: str, data: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        log.warning("%s: the JSON of %s can't be read: %s", shard.tar_url, key, error)
-        return {}
-    return fields if isinstance(fields, dict) else {}
+def _columns(
+    shard: DatasetShard, texts: "pl.DataFrame", *, warn: bool
+) -> dict[str, list[Any]]:
+    """Give keys, captions and the members of every sample's JSON, column by column."""
+    columns: dict[str, list[Any]] = {"key": texts["key"].to_list()}
+    if texts["caption"].null_count() < len(texts):
+        columns["caption"] = texts["caption"].to_list()
+    captions = texts["caption"].to_list()
+    unread: list[str] = []
+    for row, text in enumerate(texts["json"]):
+        try:
+            members = {} if text is None else json_columns(text)
+        except ValueError as error:
+            unread.append(f"{texts['key'][row]}: {error}")
+            continue
+        for name, value in members.items():
+            if name == "key" or (name == "caption" and captions[row] is not None):
+                continue  # the sample's own
+            if name not in columns:
+                columns[name] = [None] * len(texts)
+            columns[name][row] = value
+    if unread and warn:
+        log.warning(
+            "%s: the JSON of %d of %d samples can't be read, first that of %s",
+            shard.tar_url,
+            len(unread),
+            len(texts),
+            unread[0],
+        )
+    return columns
 
 
 def _read_table(shard: DatasetShard) -> pa.Table:
@@ -574,6 +635,8 @@ def _narrowed(kind: pa.DataType) -> pa.DataType:
         return pa.string()
     if pa.types.is_large_list(kind):
         return pa.list_(_narrowed(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([f.with_type(_narrowed(f.type)) for f in kind])
     return kind
 
 

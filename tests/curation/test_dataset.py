@@ -137,6 +137,84 @@ def test_without_tables_metadata_is_what_the_tars_hold(folder: Path) -> None:
         assert row["width"] == json.loads(stored["json"])["width"]
 
 
+def save_json(folder: Path, shards: list[list[bytes]]) -> ImageTextPairDataset:
+    """Save a tar of each list of documents, without captions."""
+    for number, documents in enumerate(shards):
+        members = [
+            (f"{number}{row}.json", document) for row, document in enumerate(documents)
+        ]
+        (folder / f"{number}.tar").write_bytes(make_tar(members))
+    return ImageTextPairDataset.from_webdataset(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("odd", "value"),
+    [
+        (b'{"v": [1], "n": 2}', "[1]"),
+        (b'{"v": {"a": 1}, "n": 2}', '{"a":1}'),
+        (b'{"v": {}, "n": 2}', "{}"),
+        (b'{"v": 9223372036854775808, "n": 2}', "9223372036854775808"),
+        (b'{"v": true, "n": 2}', "true"),
+        (b'{"v": 1.10, "n": 2}', "1.10"),
+        (b'{"v": "\\ud800", "n": 2}', "\\ud800"),
+        (b'\xef\xbb\xbf{"v": "b", "n": 2}', "b"),
+        ('{"v": "b", "n": 2}'.encode("utf-16"), "b"),
+        (b'{"v": "\xff", "n": 2}', "\ufffd"),
+        (b'{"v": NaN, "n": 2}', "NaN"),
+        (b'{"v": 1e400, "n": 2}', "1e400"),
+        (b'{"v": ' + b"7" * 5000 + b', "n": 2}', "7" * 5000),
+        (b'{"v": null, "\\ud800": 1, "": 2, "a\\u0000": 3, "n": 2}', None),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_odd_sample_costs_at_most_itself(
+    tmp_path: Path, odd: bytes, value: str | None, apart: bool
+) -> None:
+    plain = b'{"v": "x", "n": 1, "key": "not this"}'
+    shards = [[plain, plain], [odd]] if apart else [[plain, odd, plain]]
+    dataset = save_json(tmp_path, shards)
+    frame = dataset.metadata.collect()
+    texts = ["x", "x", value] if apart else ["x", value, "x"]
+    assert frame["v"].to_list() == texts
+    assert frame["n"].to_list() == [1 if text == "x" else 2 for text in texts]
+    dataset.save_metadata()
+    again = ImageTextPairDataset.from_webdataset(str(tmp_path)).metadata.collect()
+    assert again.equals(frame)
+    assert pl.read_parquet(tmp_path / "*.parquet").equals(frame)  # of one schema
+    dataset.metadata = frame.with_columns(passes=pl.lit(value=True))
+    dataset.to_webdataset(str(tmp_path / "out"), "passes")
+    written = pl.read_parquet(tmp_path / "out" / "*.parquet")
+    assert written.drop("key", "passes").equals(frame.drop("key"))
+
+
+def test_json_that_can_not_be_read_is_told_by_key_and_shard(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    many = json.dumps(dict.fromkeys(map(str, range(2000)), 0)).encode()
+    dataset = save_json(tmp_path, [[b'{"v": 1}', b"{no", b"[1]", many], [b'{"v": 2}']])
+    frame = dataset.metadata.collect()
+    assert frame.to_dict(as_series=False) == {
+        "key": ["00", "01", "02", "03", "10"],
+        "v": [1, None, None, None, 2],
+    }
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(
+        f"{tmp_path / '0.tar'}: the JSON of 3 of 4 samples can't be read"
+    )
+    assert "first that of 01: Expecting property name" in told
+
+
+def test_tables_of_other_types_are_read_as_one(tmp_path: Path) -> None:
+    save_json(tmp_path, [[b"{}"], [b"{}"], ['{"n": 2.5, "s": "ü"}'.encode()]])
+    pq.write_table(pa.table({"key": ["00"], "n": [1], "s": [b"x"]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"key": [10], "n": pa.array([None])}), tmp_path / "1.parquet")
+    frame = ImageTextPairDataset.from_webdataset(str(tmp_path)).metadata.collect()
+    assert frame["key"].to_list() == ["00", "10", "20"]
+    assert frame["n"].to_list() == [1.0, None, 2.5]
+    assert frame["s"].to_list()[1:] == [None, "ü"]
+
+
 def test_vectors_are_joined_by_key_and_failed_downloads_are_kept_and_reported(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
