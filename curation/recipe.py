@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pydantic
 import yaml
@@ -51,6 +52,18 @@ def _weights_from_recipe_folder(
 Positive = Annotated[int, Field(gt=0)]
 
 _INPUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def _check_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise UnknownNameError.among("time zone", name, available_timezones()) from None
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_check_timezone)]
+"""A name of the IANA time zone database."""
 
 
 def _check_input_name(name: str) -> str:
@@ -248,7 +261,8 @@ class ReleaseSettings(Settings):
     npy: bool = False
     """Also write ``img_emb_<shard>.npy``, a row per sample."""
     cron: str = "0 6 * * 1"
-    """When the schedule ``weekly_release`` makes a release, if it is on."""
+    """When the schedule ``weekly_release`` makes a release, if it is on, in
+    ``timezone``."""
 
 
 class CheckSettings(Settings):
@@ -347,7 +361,10 @@ class Recipe(Settings):
     checks: CheckSettings = CheckSettings()
     machine: MachineSettings = MachineSettings()
     nightly_cron: str = "0 2 * * *"
-    """When the schedule ``nightly_curation`` brings everything up to date, if it is on."""
+    """When the schedule ``nightly_curation`` brings everything up to date, if it is on:
+    minute, hour, day, month and weekday, in ``timezone``."""
+    timezone: TimeZone = "UTC"
+    """Of ``nightly_cron`` and ``release.cron``: a name such as ``Europe/Berlin``."""
 
 
 def load_recipe(path: str | Path) -> Recipe:

@@ -41,5 +41,6 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
         name="nightly_curation",
         job=job,
         cron_schedule=recipe.nightly_cron,
+        execution_timezone=recipe.timezone,
         tags=BY_ITSELF,
     )

@@ -18,6 +18,7 @@ from curation.release.query import check_query
 from curation.selection import PASSES_FILTER, available_columns
 from curation.storage import open_storage
 from curation_assets.lineage import prefers_passing
+from jobs.crons import check_crons
 
 _CANARY = ".can-be-written"
 _SHORT_OF_FILTER = ("raw_shard", "shard_index", "embeddings")
@@ -30,8 +31,9 @@ def check_recipe(recipe: Recipe) -> None:
         UnknownNameError: The filter, a preference or a classifier names what isn't there.
         InputError: The filter, or a release's, does not fit the kinds of its columns; or
             the output is in the source, so that filtered shards would become raw ones; or
-            one of them and a folder of images to import.
+            one of them and a folder of images to import; or a schedule has no times.
     """
+    check_crons(recipe)
     make_classifiers(recipe.classifiers)
     columns = available_columns(recipe.classifiers)
     make_filter(recipe.filter).check(columns)

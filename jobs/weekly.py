@@ -29,5 +29,9 @@ def weekly_release(recipe: Recipe) -> dg.ScheduleDefinition:
         release_what_is_new()
 
     return dg.ScheduleDefinition(
-        name="weekly_release", job=job, cron_schedule=recipe.release.cron, tags=BY_ITSELF
+        name="weekly_release",
+        job=job,
+        cron_schedule=recipe.release.cron,
+        execution_timezone=recipe.timezone,
+        tags=BY_ITSELF,
     )
