@@ -4,7 +4,7 @@ Every tar is read anew, header by header; nothing that was written beside it is 
 Of a release every file is hashed, and compared with what the manifest promises.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,19 @@ from curation.errors import (
     ShardError,
     TableError,
 )
+from curation.filtered_folder import SHARD_LIST, find_strays, read_shard_list
 from curation.index import ShardIndex, build_index
 from curation.npy import parse_npy
 from curation.release.manifest import MANIFEST, Manifest, read_manifest
 from curation.release.shard import ReleaseFile, hash_file, vectors_name
 from curation.storage.base import Storage
-from curation.tables import EMBEDDING, FILTERED, embedding_matrix, read_table
+from curation.tables import (
+    EMBEDDING,
+    FILTERED,
+    embedding_matrix,
+    read_about,
+    read_table,
+)
 from curation.tar import read_members
 
 
@@ -48,6 +55,9 @@ class Verification:
 def verify_shards(storage: Storage, folder: str = "") -> Verification:
     """Check every tar under a folder against its ``.idx`` and its table.
 
+    A filtered shard of which nothing was kept has no tar, and a table without rows. What
+    is of a shard that the folder is not of, by its own list, is a difference.
+
     Args:
         storage: Where the shards are.
         folder: Under which path of it.
@@ -55,17 +65,21 @@ def verify_shards(storage: Storage, folder: str = "") -> Verification:
     Raises:
         InputError: There is no tar.
     """
-    tars = storage.list_files(folder, suffix=".tar")
-    if not tars:
+    files = {file.path: file.size for file in storage.list_files(folder)}
+    differences = _strangers(storage, files)
+    for difference in differences:
+        files.pop(difference.path, None)
+    tars = {path: size for path, size in files.items() if path.endswith(".tar")}
+    without = _tables_without_tar(storage, files)
+    if not tars and not without:
         raise InputError(f"{storage.url}/{folder}: there is no .tar file here or below")
-    differences: list[Difference] = []
     num_samples = 0
-    for tar in tars:
-        num, found = _verify(storage, tar.path)
+    for tar in sorted((*tars, *without)):
+        num, found = _verify(storage, tar)
         num_samples += num
         differences += found
-    num_bytes = sum(tar.size for tar in tars)
-    return Verification(len(tars), num_samples, num_bytes, tuple(differences))
+    num_shards = len(tars) + len(without)
+    return Verification(num_shards, num_samples, sum(tars.values()), tuple(differences))
 
 
 def verify_release(storage: Storage, folder: str = "") -> Verification:
@@ -111,12 +125,50 @@ def verify_shard(storage: Storage, tar: str) -> list[Difference]:
 
     Args:
         storage: Where the shard is.
-        tar: Its path there.
+        tar: Its path there; if nothing was kept of it, it is not there.
 
     Raises:
-        NotFoundError: There is no such tar.
+        NotFoundError: There is no such tar, and no table that says why.
     """
     return _verify(storage, tar)[1]
+
+
+def _tables_without_tar(storage: Storage, files: Collection[str]) -> list[str]:
+    """Give the paths that the tars of filtered shards would have, where there are none."""
+    stems = [path[: -len(".parquet")] for path in files if path.endswith(".parquet")]
+    alone = [stem for stem in stems if f"{stem}.tar" not in files]
+    return [f"{stem}.tar" for stem in alone if _is_filtered(storage, f"{stem}.parquet")]
+
+
+def _is_filtered(storage: Storage, path: str) -> bool:
+    try:
+        return read_about(storage, path).get("table") == FILTERED.name
+    except TableError:  # of another program
+        return False
+
+
+def _strangers(storage: Storage, files: Collection[str]) -> list[Difference]:
+    """Find what is of shards that a folder is not of, going by the list in it."""
+    folders = {
+        "/".join(path.split("/")[:-1][:n]) for path in files for n in range(_DEEPEST)
+    }
+    found = []
+    for folder in sorted(folders):
+        path = f"{folder}/{SHARD_LIST}" if folder else SHARD_LIST
+        try:
+            shards = read_shard_list(storage, path)
+        except NotFoundError:
+            continue
+        except TableError as error:
+            found.append(Difference(path, str(error)))
+            continue
+        strays = find_strays(files, folder, shards)
+        found += [Difference(one, _STRAY) for paths in strays.values() for one in paths]
+    return found
+
+
+_DEEPEST = 3  # parts: whoever verifies a whole output looks for filtered/<recipe>
+_STRAY = "its shard is gone from the source; `curate run` sets it aside"
 
 
 def _strays(storage: Storage, folder: str, manifest: Manifest) -> list[Difference]:
@@ -172,9 +224,26 @@ def _verify(storage: Storage, tar: str) -> tuple[int, list[Difference]]:
     """Give the number of samples and the differences of one shard."""
     try:
         index = build_index(read_members(storage, tar))
+    except NotFoundError:
+        return 0, _missing_tar(storage, tar)
     except ShardError as error:
         return 0, [Difference(tar, str(error))]
     return len(index), _differences(storage, tar.removesuffix(".tar"), index)
+
+
+def _missing_tar(storage: Storage, tar: str) -> list[Difference]:
+    """Tell whether a tar that isn't there should be; without a table, nobody can.
+
+    Raises:
+        NotFoundError: There is no table either.
+    """
+    stem = tar.removesuffix(".tar")
+    rows = len(read_table(storage, f"{stem}.parquet", FILTERED, ["key"]))
+    if rows:
+        return [Difference(tar, f"it is missing, and its table has {rows} rows")]
+    if storage.exists(f"{stem}.idx"):
+        return [Difference(f"{stem}.idx", "its tar is missing, of which nothing was kept")]
+    return []
 
 
 def _differences(storage: Storage, stem: str, index: ShardIndex) -> list[Difference]:

@@ -5,6 +5,9 @@ version would make the selection of every shard stale. What it was made of is in
 metadata, which ``global_asset.py`` compares with what it should be made of. The shards
 whose duplicates it changes are recorded from here, as new versions of ``duplicates``;
 none is where the check of recall fails, so that nothing is ever decided by such an answer.
+
+It is also the step that every shard that goes away leads to, whoever starts it; so what is
+left of such shards among the filtered ones is set aside here, before copies are sought.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +23,7 @@ from curation.dedup.duplicates import ComparedShards, Rule, find_duplicates
 from curation.dedup.resolve import Removals, duplicate_tables
 from curation.dedup.rows import row_ids
 from curation.errors import DataError
+from curation.filtered_folder import settle_folder
 from curation.filters import make_filter
 from curation.fingerprint import fingerprint
 from curation.release.manifest import read_samples_released
@@ -51,6 +55,7 @@ from curation_assets.global_asset import (
     refuse_company,
 )
 from curation_assets.lineage import Lineage
+from curation_assets.partitions import list_shards
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from curation_assets.release import find_last
 from curation_assets.shard_asset import (
@@ -101,11 +106,15 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
         "that stays. Every removed sample has a kept one that stands for it.",
     )
     def duplicate_groups(
-        context: dg.AssetExecutionContext, output: dg.ResourceParam[Storage]
+        context: dg.AssetExecutionContext,
+        source: dg.ResourceParam[Storage],
+        output: dg.ResourceParam[Storage],
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         refuse_another_recipe(context)
         with run_failures():
             refuse_company(context)
+            there = list_shards(source, may_be_empty=True)
+            aside = settle_folder(output, lineage.artifacts.filtered_folder, there)
             inputs = current_inputs(context.instance, lineage, "duplicate_groups")
             shards = sorted(inputs["embeddings"])
             compared = _compare(context, output, lineage, shards)
@@ -130,6 +139,7 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
                     "shards": len(shards),
                     "removed": len(groups.removals),
                     "changed_shards": len(changed),
+                    **({"set_aside": sorted(aside)} if aside else {}),
                     **recall_metadata(groups),
                 },
             )

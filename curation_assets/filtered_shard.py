@@ -21,6 +21,7 @@ from curation.tables import (
     read_table,
     write_table,
 )
+from curation.tar import check_unchanged
 from curation_assets.lineage import Lineage, raw_version
 from curation_assets.metadata import picture_sheets
 from curation_assets.partitions import tar_path
@@ -49,7 +50,7 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
         kinds={"webdataset", "dali", "parquet"},
         description="The kept samples with all their components, copied byte for byte, "
         "with an index for DALI and a table: key, place in the raw shard, image facts, "
-        "scores, caption, embedding.",
+        "scores, caption, embedding. Where nothing is kept, the table alone says so.",
     )
     def filtered_shard(
         context: dg.AssetExecutionContext,
@@ -63,8 +64,13 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
             output.delete(about_path)  # it says that the three belong together
             raw = read_catalog(output, artifacts.catalog(shard))
             kept = _kept(raw, read_table(output, artifacts.selection(shard), SELECTION))
-            filtered = reshard(source, raw, kept, output, tar)
-            output.write(idx, format_index(filtered))
+            if kept.any():
+                filtered = reshard(source, raw, kept, output, tar)
+                output.write(idx, format_index(filtered))
+            else:  # DALI and Hugging Face don't read a tar without members
+                check_unchanged(source, raw.file)
+                output.delete(tar)
+                output.delete(idx)
             table = describe_kept(raw, kept, _known(output, lineage, shard), shard=shard)
             encoder = read_about(output, artifacts.embeddings(shard)).get("encoder")
             scored = read_about(output, artifacts.scores(shard))["fingerprint"]
@@ -85,10 +91,11 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
 
         def find(task: ShardTask) -> Metadata | None:
             *files, table = artifacts.of("filtered_shard", task.shard)
-            there = all(map(output.exists, files))
-            return (
-                describe(task.shard) if there and is_current(output, table, task) else None
-            )
+            if not is_current(output, table, task):
+                return None
+            wanted = read_about(output, table)["num_rows"] > 0
+            there = all(output.exists(file) == wanted for file in files)
+            return describe(task.shard) if there else None
 
         def describe(shard: str) -> Metadata:
             tar, _, table = artifacts.of("filtered_shard", shard)
@@ -96,8 +103,8 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
             sheet = {f"kept ({len(images)})": images}
             return {
                 "samples": len(images),
-                "bytes": output.stat(tar).size,
-                "url": f"{output.url}/{tar}",
+                "bytes": output.stat(tar).size if len(images) else 0,
+                "url": f"{output.url}/{tar if len(images) else table}",
                 "pictures": picture_sheets(source, tar_path(shard), sheet),
             }
 

@@ -19,7 +19,9 @@ from curation.errors import (
     StorageError,
     UnknownNameError,
 )
+from curation.filtered_folder import SET_ASIDE, settle_folder
 from curation.recipe import Recipe
+from curation.storage import open_storage
 from curation_assets.lineage import VERSIONS, Lineage
 from curation_assets.partitions import SHARDS
 from curation_assets.run_tags import launch_tags
@@ -37,6 +39,9 @@ from resources.progress import Progress
 ORDER = tuple(VERSIONS)
 """Every asset, in the order in which they are made. A recipe may lack some."""
 
+
+MOST_NAMED = 5
+"""Shards that a message lists."""
 
 _KEEPS_CHANGING = (
     "{} of shard {} was made, and is to be made again: its source changes while it is "
@@ -57,6 +62,8 @@ class CurateResult:
     """Asset check to what it found."""
     waiting: tuple[str, ...] = ()
     """Shards of which nothing new was made, since their tar is not complete yet."""
+    set_aside: tuple[str, ...] = ()
+    """Shards that are gone from the source, and whose filtered shards were set aside."""
 
     def __add__(self, later: "CurateResult") -> "CurateResult":
         """Put two calls together."""
@@ -65,7 +72,8 @@ class CurateResult:
             seconds[asset] = seconds.get(asset, 0) + spent
         runs = self.num_runs + later.num_runs
         failed, warned = self.failed | later.failed, self.warned | later.warned
-        return CurateResult(runs, seconds, failed, warned, later.waiting)
+        aside = self.set_aside + later.set_aside
+        return CurateResult(runs, seconds, failed, warned, later.waiting, aside)
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON values."""
@@ -105,6 +113,8 @@ def curate(
         chosen = set(arrivals.versions if shards is None else shards)
         result.waiting = arrivals.waiting
         set_shards(instance, arrivals.versions)
+        # first: what is gone may not wait for what is new, which may fail
+        result.set_aside = _settle(recipe, arrivals)
         executed: set[NextRun] = set()
         while runs := _next(instance, recipe, arrivals, chosen, until, result.failed):
             for run in runs:
@@ -115,6 +125,22 @@ def curate(
     return runner.result
 
 
+def _settle(recipe: Recipe, arrivals: Arrivals) -> tuple[str, ...]:
+    output = open_storage(recipe.output, recipe.s3)
+    folder = Lineage(recipe).artifacts.filtered_folder
+    return tuple(settle_folder(output, folder, arrivals.tars))
+
+
+def tell_set_aside(recipe: Recipe, shards: Sequence[str]) -> str:
+    """Say what became of filtered shards whose raw shard is gone; there is at least one."""
+    more = f" and {len(shards) - MOST_NAMED} more" if len(shards) > MOST_NAMED else ""
+    return (
+        f"{len(shards)} shard(s) are no longer in {recipe.source}: "
+        f"{', '.join(shards[:MOST_NAMED])}{more}. Their filtered shards were moved to "
+        f"{recipe.output}/{SET_ASIDE}/{recipe.name}, which `curate prune` deletes"
+    )
+
+
 def _next(
     instance: dg.DagsterInstance,
     recipe: Recipe,
@@ -123,8 +149,8 @@ def _next(
     until: str,
     failed: Iterable[str],
 ) -> list[NextRun]:
-    wanted = ORDER[: ORDER.index(until) + 1]
-    plan = make_plan(instance, Lineage(recipe), arrivals.versions, output_files(recipe))
+    wanted, lineage = ORDER[: ORDER.index(until) + 1], Lineage(recipe)
+    plan = make_plan(instance, lineage, arrivals.versions, output_files(lineage))
     due = {
         asset: {s: c for s, c in causes.items() if s in chosen and asset in wanted}
         for asset, causes in plan.due.items()

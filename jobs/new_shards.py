@@ -37,7 +37,7 @@ from jobs.attempts import (
 from jobs.dead_runs import end_dead_runs
 from jobs.imports import imported_by
 from jobs.next_runs import NextRun, first_due, next_runs
-from jobs.plan import Plan, make_plan, output_files
+from jobs.plan import Plan, make_plan, output_files, stray_shards
 
 MOST_RUNS = 20  # of one tick; the next one goes on
 SECONDS_BETWEEN_TICKS = 60
@@ -92,7 +92,7 @@ def tick(
     lineage = Lineage(recipe)
     try:
         arrivals = find_arrivals(instance, recipe, seen=json.loads(cursor or "{}"))
-        files = output_files(recipe)
+        files = output_files(lineage)
     except (StorageError, InputError) as error:
         return dg.SensorResult(skip_reason=f"nothing could be listed: {error}")
     known = dict.fromkeys(instance.get_dynamic_partitions(SHARDS.name or ""))
@@ -109,7 +109,8 @@ def tick(
         busy |= gone  # a backfill fails as a whole if one of its partitions is deleted
     gone -= busy  # and a run does if an end of its range is
     order = [shard for shard in (*known, *new) if shard not in gone]
-    plan = make_plan(instance, lineage, arrivals.versions, files)
+    strays = stray_shards(lineage, files, arrivals.tars)
+    plan = make_plan(instance, lineage, arrivals.versions, files, strays)
     requests, attempts = _choose(
         instance, lineage, plan, order, busy=busy, waiting=arrivals.waiting
     )

@@ -5,7 +5,7 @@ import dagster as dg
 from curation.recipe import Recipe
 from curation_assets.run_tags import BY_ITSELF
 from jobs.arrivals import tell_waiting
-from jobs.curate import curate
+from jobs.curate import curate, tell_set_aside
 from jobs.imports import bring_imports
 from resources.progress import LineProgress
 
@@ -22,6 +22,8 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
         progress, instance = LineProgress(context.log.info), context.instance
         result = bring_imports(recipe, progress, instance=instance)
         result += curate(recipe, progress, instance=instance)
+        if result.set_aside:
+            context.log.info(tell_set_aside(recipe, result.set_aside))
         if result.waiting:
             context.log.info(tell_waiting(recipe, result.waiting))
         elif not result.num_runs:

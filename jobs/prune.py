@@ -8,6 +8,7 @@ Releases and takedowns are never touched.
 from collections.abc import Sequence
 
 from curation.errors import InputError
+from curation.filtered_folder import SET_ASIDE
 from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
 from curation_assets.lineage import VERSIONS, Lineage
@@ -22,7 +23,7 @@ _SHARED = (
     "compared/",
 )
 """Folders that recipes with one output have in common."""
-_OWN = ("duplicates", "selection", "filtered")
+_OWN = ("duplicates", "selection", "filtered", SET_ASIDE)
 """Folders in which every recipe has one of its own."""
 
 

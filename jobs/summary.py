@@ -47,7 +47,7 @@ def summarize(recipe: Recipe, shards: Sequence[str]) -> Summary:
     output = open_storage(recipe.output, recipe.s3)
     with open_instance(recipe) as instance:
         arrivals = find_arrivals(instance, recipe)
-        due = make_plan(instance, lineage, arrivals.versions, output_files(recipe)).due
+        due = make_plan(instance, lineage, arrivals.versions, output_files(lineage)).due
     tars = {shard: arrivals.tars[shard] for shard in shards if shard in arrivals.tars}
     selected = [s for s in shards if s in arrivals.versions and s not in due["selection"]]
     filtered = {s for s in selected if s not in due["filtered_shard"]}

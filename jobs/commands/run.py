@@ -19,7 +19,7 @@ from jobs.console import (
     result_table,
     terminal_progress,
 )
-from jobs.curate import ORDER, CurateResult, curate
+from jobs.curate import ORDER, CurateResult, curate, tell_set_aside
 from jobs.exit_codes import EXIT_SHARDS_FAILED
 from jobs.imports import bring_imports
 from jobs.options import JsonOption, RecipeOption, ShardsOption, choose_shards
@@ -72,6 +72,8 @@ def run(
 def run_tables(recipe: Recipe, summary: Summary, result: CurateResult) -> list[Table | str]:
     """Lay out what was done and what it amounts to."""
     shown: list[Table | str] = []
+    if result.set_aside:
+        shown.append(tell_set_aside(recipe, result.set_aside))
     if result.waiting:
         shown.append(tell_waiting(recipe, result.waiting))
     elif result.num_runs == 0:

@@ -15,7 +15,7 @@ from jobs.console import print_json, print_result, result_table
 from jobs.imports import due_imports
 from jobs.instance import open_instance
 from jobs.options import JsonOption, RecipeOption
-from jobs.plan import Causes, Plan, make_plan, output_files
+from jobs.plan import Causes, Plan, make_plan, output_files, stray_shards
 from jobs.recipe_check import check_recipe
 from jobs.troubles import current_troubles, trouble_tables
 
@@ -30,7 +30,9 @@ def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
     with open_instance(settings) as instance:
         imports = due_imports(instance, lineage)
         arrivals = find_arrivals(instance, settings)
-        plan = make_plan(instance, lineage, arrivals.versions, output_files(settings))
+        files = output_files(lineage)
+        strays = stray_shards(lineage, files, arrivals.tars)
+        plan = make_plan(instance, lineage, arrivals.versions, files, strays)
     troubles = current_troubles(settings, arrivals.tars)
     causes: dict[str, dict[str, str]] = {asset: {} for asset in lineage.imports}
     for one in imports:

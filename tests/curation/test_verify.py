@@ -76,6 +76,65 @@ def test_every_difference_is_named_with_its_file(
     assert found in difference.found
 
 
+def as_another(storage: LocalStorage, suffixes: tuple[str, ...], shard: str) -> None:
+    for suffix in suffixes:
+        storage.copy(f"small/00000.{suffix}", f"small/{shard}.{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("shard", "suffixes", "root"),
+    [
+        ("00000-old", ("tar", "idx", "parquet"), ""),
+        ("train/00009", ("tar",), "small"),
+        ("sub/00000", ("idx", "parquet"), ""),
+        ("other", ("parquet",), "small"),
+    ],
+)
+def test_what_is_of_a_shard_that_the_folder_is_not_of_is_named(
+    filtered: LocalStorage, shard: str, suffixes: tuple[str, ...], root: str
+) -> None:
+    as_another(filtered, suffixes, shard)
+    found = verify_shards(LocalStorage(filtered.root / root)).differences
+    assert {Path(root, difference.path) for difference in found} == {
+        Path("small", f"{shard}.{suffix}") for suffix in suffixes
+    }
+    assert all("gone from the source" in difference.found for difference in found)
+
+
+def test_a_list_of_shards_that_is_none_is_a_difference(filtered: LocalStorage) -> None:
+    filtered.write("small/.shards.json", b"{}")
+    (difference,) = verify_shards(filtered).differences
+    assert difference.path == "small/.shards.json"
+
+
+def keep_nothing(storage: LocalStorage) -> None:
+    table = read_table(storage, TABLE, FILTERED)
+    write_table(storage, TABLE, FILTERED, table.slice(0, 0), fingerprint="x")
+
+
+@pytest.mark.parametrize(
+    ("empty", "gone", "path", "found"),
+    [
+        (True, (TAR, IDX), None, ""),
+        (True, (TAR,), IDX, "its tar is missing"),
+        (True, (), TABLE, "it has 0 rows"),
+        (False, (TAR, IDX), TAR, "it is missing, and its table has"),
+        (False, (TAR,), TAR, "it is missing, and its table has"),
+    ],
+)
+def test_a_tar_is_missing_exactly_where_something_was_kept(
+    filtered: LocalStorage, empty: bool, gone: tuple[str, ...], path: str | None, found: str
+) -> None:
+    if empty:
+        keep_nothing(filtered)
+    for file in gone:
+        filtered.delete(file)
+    done = verify_shards(filtered)
+    assert done.num_shards == 3
+    assert [difference.path for difference in done.differences] == ([path] if path else [])
+    assert all(found in difference.found for difference in done.differences)
+
+
 def test_no_tars_are_no_success() -> None:
     with pytest.raises(InputError, match=r"no \.tar file"):
         verify_shards(MemoryStorage("empty"), "nowhere")

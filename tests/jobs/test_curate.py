@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,7 +11,9 @@ import pytest
 
 from curation.errors import InputError, NotFoundError, UnknownNameError
 from curation.recipe import load_recipe
+from curation.verify import verify_shards
 from jobs.curate import CurateResult, curate
+from jobs.summary import summarize
 from resources.progress import LineProgress
 from tests.conftest import ROOT, Curated
 
@@ -60,6 +64,85 @@ def test_a_new_tar_is_curated_alone(curated: Curated) -> None:
     assert {path: after[path] for path in before} == before
     kept = pq.read_table(curated.output.root / curated.artifacts.filtered_table("zz"))
     assert kept.num_rows == 0  # all of it is a copy of another shard
+    assert not curated.output.exists(curated.artifacts.filtered_tar("zz"))
+    assert run(curated) == (CurateResult(), [])
+
+
+def test_an_empty_tar_of_an_earlier_version_is_made_anew_without_one(
+    curated: Curated,
+) -> None:
+    raw = curated.folder / "raw"
+    shutil.copy2(raw / "train" / "00002.tar", raw / "zz.tar")
+    run(curated)
+    tar, idx, _ = curated.artifacts.of("filtered_shard", "zz")
+    curated.output.write(tar, bytes(1024))
+    curated.output.write(idx, b"v1.2 0\n")
+    _, assets = run(curated)
+    assert assets == ["filtered_shard"]
+    assert not curated.output.exists(tar)
+    assert not curated.output.exists(idx)
+
+
+def kept_samples(curated: Curated) -> set[tuple[str, str]]:
+    """Name the samples that a training job finds, which knows nothing but a glob."""
+    folder = curated.output.root / curated.artifacts.filtered_folder
+    found = set()
+    for tar in folder.rglob("*.tar"):
+        with tarfile.open(tar) as opened:
+            names = opened.getnames()
+        found |= {(str(tar.relative_to(folder)), n.partition(".")[0]) for n in names}
+    return found
+
+
+def rename(raw: Path) -> None:
+    (raw / "00000.tar").rename(raw / "renamed.tar")
+
+
+def delete(raw: Path) -> None:
+    shutil.rmtree(raw / "train")
+
+
+def replace_by_fewer(raw: Path) -> None:
+    (raw / "train" / "00001.tar").rename(raw / "00000.tar")
+
+
+@pytest.mark.parametrize(
+    ("change", "gone"),
+    [
+        (rename, ("00000",)),
+        (delete, ("train/00001", "train/00002")),
+        (replace_by_fewer, ("train/00001",)),
+    ],
+)
+def test_training_jobs_find_what_the_last_run_kept_and_nothing_else(
+    curated: Curated, change: Callable[[Path], None], gone: tuple[str, ...]
+) -> None:
+    change(curated.source.root)
+    result, _ = run(curated)
+    assert result.set_aside == gone
+    chosen = sorted(file.path[:-4] for file in curated.source.list_files(suffix=".tar"))
+    found = kept_samples(curated)
+    assert len(found) == summarize(curated.recipe, chosen).funnel.kept
+    assert {tar[:-4] for tar, _ in found} <= set(chosen)
+    assert (
+        verify_shards(curated.output, curated.artifacts.filtered_folder).differences == ()
+    )
+
+
+def test_what_is_gone_is_set_aside_though_the_rest_fails(curated: Curated) -> None:
+    rename(curated.source.root)
+    (curated.source.root / "renamed.tar").write_bytes(b"no tar")
+    run(curated)
+    assert "00000.tar" not in {tar for tar, _ in kept_samples(curated)}
+
+
+def test_a_source_that_shows_nothing_changes_nothing(curated: Curated) -> None:
+    before = kept_samples(curated)
+    curated.source.root.rename(curated.folder / "unmounted")
+    curated.source.root.mkdir()
+    with pytest.raises(InputError, match=r"no \.tar file"):
+        run(curated)
+    assert kept_samples(curated) == before
 
 
 def test_tars_that_are_not_marked_as_complete_are_left_for_later_and_named(

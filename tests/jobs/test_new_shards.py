@@ -14,6 +14,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
+from curation.verify import verify_shards
 from jobs import new_shards
 from jobs.dead_runs import PROCESS
 from jobs.instance import open_instance
@@ -112,6 +113,28 @@ def test_a_tar_that_is_gone_is_no_partition_any_more(daemon: Daemon, raw: Path) 
     (raw / "00000.tar").unlink()
     daemon.tick()
     assert daemon.instance.get_dynamic_partitions("shards") == ORDER[1:]
+
+
+@pytest.mark.parametrize("change", ["gone", "renamed", "came back by hand"])
+def test_what_is_left_of_a_tar_that_is_gone_is_set_aside(
+    daemon: Daemon, curated: Curated, raw: Path, change: str
+) -> None:
+    tar, _, table = curated.artifacts.of("filtered_shard", "00000")
+    if change == "came back by hand":  # or by a run that was under way meanwhile
+        curated.output.copy(tar, tar.replace("00000", "other"))
+        tar = tar.replace("00000", "other")
+    elif change == "renamed":
+        (raw / "00000.tar").rename(raw / "other.tar")
+    else:
+        (raw / "00000.tar").unlink()
+    for _ in range(8):
+        daemon.run()
+    assert not curated.output.exists(tar)
+    assert curated.output.exists(tar.replace("filtered/", "set_aside/"))
+    assert curated.output.exists(table) == (change == "came back by hand")
+    assert (
+        verify_shards(curated.output, curated.artifacts.filtered_folder).differences == ()
+    )
 
 
 def test_a_tar_that_is_gone_stays_a_partition_while_a_run_is_about_it(

@@ -43,6 +43,13 @@ def test_releases_and_files_of_others_are_never_unused(curated: Curated) -> None
     assert find_unused([curated.recipe]) == []
 
 
+def test_what_was_set_aside_is_unused(curated: Curated) -> None:
+    (curated.folder / "raw" / "00000.tar").unlink()
+    curate(curated.recipe, LineProgress(lambda _: None))
+    unused = {file.path for file in find_unused([curated.recipe])}
+    assert {f"set_aside/small/00000.{s}" for s in ("tar", "idx", "parquet")} <= unused
+
+
 def test_recipes_of_different_outputs_are_refused(curated: Curated, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text("name: other\nsource: raw\noutput: elsewhere\n")
