@@ -44,6 +44,8 @@ from curation.errors import InputError, UnknownNameError
 from curation.filters.base import Function, ReadyMade, Schema
 from curation.filters.fields import VERSION as FIELDS_VERSION
 from curation.filters.functions import FUNCTIONS
+from curation.filters.habits import call_hint
+from curation.filters.places import placed
 from curation.filters.reading import CUTS, OTHER_CALLS, Cut, Reader, cut_of
 from curation.filters.syntax import (
     called_name,
@@ -217,7 +219,8 @@ class Filter:
             name = called_name(part)
             if name and name not in known:
                 names = known | set(self.ready_made)
-                raise UnknownNameError.among("function", name, names)
+                with placed(part):
+                    raise _unknown_function(name, names)
 
     def _reader(self, schema: Schema) -> Reader:
         return Reader(schema, self.functions, self.bound)
@@ -237,7 +240,18 @@ class _WriteOut(ast.NodeTransformer):
         return node
 
 
+def _unknown_function(name: str, known: set[str]) -> InputError:
+    if hint := call_hint(name):
+        return InputError(f"there is no function {name}; write {hint}")
+    return UnknownNameError.among("function", name, known)
+
+
 def _rule_of(node: ast.expr, ready_made: Mapping[str, type[ReadyMade]]) -> str:
+    with placed(node):
+        return _written_out(node, ready_made)
+
+
+def _written_out(node: ast.expr, ready_made: Mapping[str, type[ReadyMade]]) -> str:
     assert isinstance(node, ast.Call)
     member = ready_made[called_name(node)]
     arguments = [written_value(argument) for argument in node.args]

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from curation.errors import InputError, UnknownNameError
 from curation.filters.base import Function, Kind, Schema
 from curation.filters.fields import field_number, field_text, number_in, rest_in, rest_of
+from curation.filters.habits import name_hint
+from curation.filters.places import placed
 from curation.filters.syntax import (
     called_name,
     check_count,
     field_path,
     is_field,
     is_null,
+    is_written,
     kind_of,
     shown,
     written_value,
@@ -66,6 +69,11 @@ def cut_of(node: ast.AST) -> Cut:
     Raises:
         InputError: Its arguments are none that such a call takes.
     """
+    with placed(node):
+        return _read_cut(node)
+
+
+def _read_cut(node: ast.AST) -> Cut:
     assert isinstance(node, ast.Call)
     check_count(node, 2, 2)
     if any(called_name(part) in CUTS for part in ast.walk(node.args[0])):
@@ -109,7 +117,14 @@ class Reader:
         Args:
             node: The part.
             wanted: The kind that it must have; None if any will do.
+
+        Raises:
+            InputError: It does not fit; the message shows where it is.
         """
+        with placed(node):
+            return self._read(node, wanted)
+
+    def _read(self, node: ast.expr, wanted: Kind | None) -> Term:
         readers: dict[type[ast.expr], Callable[[Any, Kind | None], Term]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
@@ -125,8 +140,21 @@ class Reader:
             raise InputError(f"{shown(node)}: a list belongs to the right of 'in'")
         term = readers[type(node)](node, wanted)
         if wanted is not None and term.kind is not None and term.kind != wanted:
-            raise InputError(_other_kind(node, term.kind, wanted))
+            raise InputError(self._other_kind(node, term.kind, wanted))
         return term
+
+    def _other_kind(self, node: ast.expr, found: Kind, wanted: Kind) -> str:
+        if isinstance(node, ast.Name):
+            return f"{node.id} is a {found} column, and a {wanted} is needed here"
+        told = f"{shown(node)} is a {found}, and a {wanted} is needed here"
+        return told + (self._quoted_column(node) or "")
+
+    def _quoted_column(self, node: ast.expr) -> str | None:
+        """Say that a column was put in quotes, as SQL has it."""
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, str) and value in self.schema:
+            return f"; for the column, write {value} without quotes"
+        return None
 
     def _constant(self, node: ast.Constant, _wanted: Kind | None) -> Term:
         value: Any = node.value
@@ -144,6 +172,8 @@ class Reader:
 
     def _name(self, node: ast.Name, _wanted: Kind | None) -> Term:
         if node.id not in self.schema:
+            if hint := name_hint(node.id):
+                raise InputError(f"in place of {node.id} write {hint}")
             raise UnknownNameError.among("column", node.id, self.schema)
         kind = self.schema[node.id]
         if kind == "json":
@@ -193,12 +223,25 @@ class Reader:
         )
 
     def _arithmetic(self, node: ast.BinOp, _wanted: Kind | None) -> Term:
+        if isinstance(node.op, ast.Sub) and is_field(node.left):
+            self._check_dash(node.left, node.right)
         left, right = self.read(node.left, "number"), self.read(node.right, "number")
         compute = _ARITHMETIC[type(node.op)]
         return Term("number", lambda: _finite(compute(left.build(), right.build())))
 
+    def _check_dash(self, field: ast.expr, right: ast.expr) -> None:
+        """Refuse a field's name that was cut at its dash."""
+        if isinstance(right, ast.Name) and self.schema.get(right.id) != "number":
+            root, (*path, last) = field_path(field)
+            within = "".join(f"[{name!r}]" for name in (*path, f"{last}-{right.id}"))
+            raise InputError(f"for a field with a dash in its name write {root}{within}")
+
     def _comparison(self, node: ast.Compare, _wanted: Kind | None) -> Term:
         operands = [node.left, *node.comparators]
+        if all(map(_is_value, operands)):
+            hint = next(filter(None, map(self._quoted_column, operands)), "")
+            if hint:
+                raise InputError(f"{shown(node)} compares no column{hint}")
         terms = [
             self._compared(left, op, right)
             for left, op, right in zip(operands, node.ops, operands[1:], strict=False)
@@ -221,7 +264,8 @@ class Reader:
     def _null_test(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Term:
         if not is_null(right):
             raise InputError(
-                f"{shown(left)} is {shown(right)}: 'is' asks for null only; compare with =="
+                f"{shown(left)} is {shown(right)}: 'is' asks for null only, as in "
+                f"{shown(left)} is null; compare with =="
             )
         # of a field, whether it is there does not depend on what it holds
         term = self.read(left, "text" if is_field(left) else None)
@@ -389,10 +433,8 @@ def _whole(value: int) -> "pl.Expr":
     return pl.lit(value, pl.Int128)
 
 
-def _other_kind(node: ast.expr, found: Kind, wanted: Kind) -> str:
-    if isinstance(node, ast.Name):
-        return f"{node.id} is a {found} column, and a {wanted} is needed here"
-    return f"{shown(node)} is a {found}, and a {wanted} is needed here"
+def _is_value(node: ast.expr) -> bool:
+    return is_written(node) or isinstance(node, ast.List | ast.Tuple)
 
 
 def _column(name: str) -> "pl.Expr":

@@ -11,6 +11,8 @@ from typing import Any
 
 from curation.errors import InputError
 from curation.filters.base import Kind
+from curation.filters.habits import Habit, find_habit
+from curation.filters.places import at_place, placed, tag
 
 MAX_CHARACTERS = 20_000
 MAX_DEPTH = 60  # of nested parts; deeper ones could exhaust the stack of Python or Polars
@@ -29,11 +31,17 @@ _GRAMMAR = (
 
 
 def parse_expression(text: str) -> ast.expr:
-    """Parse an expression, and accept only what expressions have."""
+    """Parse an expression, and accept only what expressions have.
+
+    Raises:
+        InputError: It is none; the message shows where, and what to write if that is
+            known (``filters/habits.py``).
+    """
     if len(text) > MAX_CHARACTERS:
         raise InputError(
             f"the filter has {len(text):,} characters; {MAX_CHARACTERS:,} are the most"
         )
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # as Python's parser does
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "\d" is no mistake here
@@ -41,21 +49,45 @@ def parse_expression(text: str) -> ast.expr:
             source = f"(\n{text}\n)"
             node = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise InputError(_not_an_expression(text, error)) from error
-    if isinstance(node, ast.Tuple) and not node.elts:
-        raise InputError("the filter is empty; write true to keep every sample")
-    _check_grammar(node, source)
-    return _Plain(source).visit(node)  # type: ignore[no-any-return]
+        raise _not_an_expression(text, error) from error
+    if isinstance(node, ast.Tuple):
+        raise _no_one_expression(node, text)
+    _check_grammar(tag(node, text), source)
+    return tag(_Plain(source).visit(node), text)
 
 
-def _not_an_expression(text: str, error: Exception) -> str:
+def _not_an_expression(text: str, error: Exception) -> InputError:
     shown = " ".join(text.split())[:200]
     if not isinstance(error, SyntaxError):
-        return f"the filter can't be read ({type(error).__name__}): {shown}"
+        return InputError(f"the filter can't be read ({type(error).__name__}): {shown!r}")
+    if habit := find_habit(text):
+        return _hinted(habit, text)
     lines = text.split("\n")
-    place = (error.lineno or 2) - 2  # line 1 is the bracket
-    near = lines[place].strip() if 0 <= place < len(lines) else shown
-    return f"the filter is no expression: {error.msg}; found {near[:200]!r}"
+    place = min((error.lineno or 2) - 2, len(lines) - 1)  # line 1 is the bracket
+    if place < 0:  # a bracket that ends ours
+        return InputError(f"the filter is no expression: {error.msg}; found {shown!r}")
+    near = lines[place].strip()
+    mistake = InputError(f"the filter is no expression: {error.msg}; found {near[:200]!r}")
+    column = min(max((error.offset or 1) - 1, 0), len(lines[place]))
+    return at_place(mistake, text, sum(len(line) + 1 for line in lines[:place]) + column)
+
+
+def _no_one_expression(node: ast.Tuple, text: str) -> InputError:
+    if not node.elts:
+        return InputError("the filter is empty; write true to keep every sample")
+    if habit := find_habit(text):
+        return _hinted(habit, text)
+    return InputError(
+        "the filter is several expressions with commas between; write and between them"
+    )
+
+
+def _hinted(habit: Habit, text: str) -> InputError:
+    found = text[habit.start : habit.stop]
+    mistake = InputError(
+        f"the filter is no expression: in place of {found!r} write {habit.hint}"
+    )
+    return at_place(mistake, text, habit.start)
 
 
 def _check_grammar(node: ast.expr, source: str) -> None:
@@ -65,11 +97,27 @@ def _check_grammar(node: ast.expr, source: str) -> None:
         if depth > MAX_DEPTH:
             raise InputError(f"the filter is nested deeper than {MAX_DEPTH} parts")
         if not isinstance(part, _GRAMMAR):
-            found = ast.get_source_segment(source, part) or type(part).__name__
-            raise InputError(f"a filter can't have {found[:200]!r}; see the README's list")
+            raise _not_of_the_language(part, source)
         if isinstance(part, ast.Call) and not isinstance(part.func, ast.Name):
-            raise InputError(f"only functions can be called; found {shown(part)[:200]!r}")
+            raise _not_of_the_language(part, source)
         parts += [(child, depth + 1) for child in ast.iter_child_nodes(part)]
+
+
+def _not_of_the_language(part: ast.AST, source: str) -> InputError:
+    text = source[2:-2]
+    if habit := find_habit(text):
+        return _hinted(habit, text)
+    found = ast.get_source_segment(source, part) or type(part).__name__
+    what = (
+        f"only functions can be called; found {found[:200]!r}"
+        if isinstance(part, ast.Call)
+        else f"a filter can't have {found[:200]!r}; see the README's list"
+    )
+    try:
+        with placed(part):
+            raise InputError(what)
+    except InputError as error:
+        return error
 
 
 class _Plain(ast.NodeTransformer):
