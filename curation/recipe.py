@@ -9,6 +9,8 @@ documented where it is used; the README's table of settings is made from this mo
 """
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pydantic
 import yaml
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo
 
 from curation.errors import InputError, NotFoundError, UnknownNameError
 from curation.storage import S3Settings
@@ -326,9 +328,32 @@ class MachineSettings(Settings):
     """Where the copies are; by default ``curation`` in the user's cache folder."""
 
 
+@dataclass(frozen=True)
+class Written:
+    """Where the settings of a recipe are written; recipes are equal wherever they are."""
+
+    file: Path | None = field(default=None, compare=False)
+    word_lines: Mapping[str, Sequence[int]] = field(default_factory=dict, compare=False)
+    """Key path to the line of each word of the setting's text."""
+
+    def place(self, setting: str, word: int | None = None) -> str:
+        """Name a setting for a message: ``/a/mine.yaml:7: filter``, or just ``filter``.
+
+        Args:
+            setting: Its key path.
+            word: The word of its text that the message is about, from 0; by default the
+                first.
+        """
+        lines = self.word_lines.get(setting)
+        if not lines:
+            return setting
+        return f"{self.file}:{lines[min(word or 0, len(lines) - 1)]}: {setting}"
+
+
 class Recipe(Settings):
     """Everything that decides what is made from the raw shards."""
 
+    _written: Written = PrivateAttr(default=Written())
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     """Names the selection and the Dagster instance; lower case, digits, ``-``, ``_``."""
     source: Location
@@ -366,6 +391,11 @@ class Recipe(Settings):
     timezone: TimeZone = "UTC"
     """Of ``nightly_cron`` and ``release.cron``: a name such as ``Europe/Berlin``."""
 
+    @property
+    def written(self) -> Written:
+        """Where its settings are written, if it was read from a file."""
+        return self._written
+
 
 def load_recipe(path: str | Path) -> Recipe:
     """Read and check a recipe file.
@@ -387,9 +417,12 @@ def load_recipe(path: str | Path) -> Recipe:
             f"{file}:1: expected settings such as 'source: …', found {values!r}"
         )
     try:
-        return Recipe.model_validate(values, context={"folder": file.parent})
+        recipe = Recipe.model_validate(values, context={"folder": file.parent})
     except pydantic.ValidationError as error:
         raise InputError(_all_mistakes(error, file, node)) from error
+    lines = file.read_text(encoding="utf-8").split("\n")
+    recipe._written = Written(file, dict(_word_lines(node, lines, ())))
+    return recipe
 
 
 def _parsed(file: Path) -> tuple[yaml.Node | None, Any]:
@@ -408,6 +441,23 @@ def _parsed(file: Path) -> tuple[yaml.Node | None, Any]:
         raise InputError(f"{file}: not YAML: {error}") from error
     _check_keys_differ(node, file, ())
     return node, values
+
+
+def _word_lines(
+    node: yaml.Node | None, lines: Sequence[str], path: tuple[str, ...]
+) -> Iterator[tuple[str, list[int]]]:
+    """Number the lines that the words of every text are on, be it folded as it likes."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _word_lines(value, lines, (*path, str(key.value)))
+    if isinstance(node, yaml.ScalarNode):
+        start, stop = node.start_mark, node.end_mark
+        first = start.line + (node.style in ("|", ">"))  # the mark has a line of its own
+        parts = list(lines[first : stop.line + 1])
+        if parts and first == start.line:
+            parts[0] = parts[0][start.column :]
+        words = [n for n, part in enumerate(parts) for _ in part.split()]
+        yield ".".join(path), [first + 1 + n for n in words]
 
 
 def _check_keys_differ(node: yaml.Node | None, file: Path, path: tuple[str, ...]) -> None:

@@ -4,6 +4,8 @@ Belongs here: checks that need more than one setting, or that look at files. Typ
 ranges of single settings belong in ``curation/recipe.py``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -12,6 +14,7 @@ from curation.dedup.duplicates import COMPUTED
 from curation.dedup.preference import parse_preferences
 from curation.errors import InputError, UnknownNameError
 from curation.filters import make_filter
+from curation.filters.places import words_before
 from curation.model_weights import weights_file
 from curation.recipe import Recipe
 from curation.release.query import check_query
@@ -36,7 +39,9 @@ def check_recipe(recipe: Recipe) -> None:
     check_crons(recipe)
     make_classifiers(recipe.classifiers)
     columns = available_columns(recipe.classifiers)
-    make_filter(recipe.filter).check(columns)
+    for setting, text in _expressions(recipe):
+        with _told_in(recipe, setting):
+            make_filter(text).check(columns)
     check_query(recipe.release, columns)
     preferable = {
         *columns,
@@ -65,6 +70,23 @@ def check_recipe(recipe: Recipe) -> None:
     for name, images in recipe.imports.images.items():
         if images.list is None:
             _check_apart(recipe, f"imports.images.{name}.folder", images.folder or "")
+
+
+def _expressions(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    yield "filter", recipe.filter
+    yield "release.where", recipe.release.where
+    for text in recipe.release.repeats:
+        yield f"release.repeats.{text}", text
+
+
+@contextmanager
+def _told_in(recipe: Recipe, setting: str) -> Iterator[None]:
+    """Let an error about an expression name the setting, and the recipe's line."""
+    try:
+        yield
+    except InputError as error:
+        place = recipe.written.place(setting, words_before(error))
+        raise type(error)(f"{place}: {error}") from error
 
 
 def _check_apart(recipe: Recipe, setting: str, folder: str) -> None:

@@ -1,12 +1,13 @@
 """What is wrong with a recipe as a whole, told before anything runs."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from curation.errors import CurationError, InputError, NotFoundError, UnknownNameError
-from curation.recipe import Recipe
+from curation.recipe import Recipe, load_recipe
 from jobs.recipe_check import check_ready, check_recipe
 
 PROBE = {"probe": {"type": "linear_probe", "weights": "probe.safetensors"}}
@@ -78,3 +79,38 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
     check_ready(recipe(output=str(tmp_path)), until="shard_index")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        ("filter: width > 5 and widht > 5", 4),
+        ("filter: 'width > 5 and widht > 5'  # a comment", 4),
+        ("filter: >-\n  width > 5\n\n  and widht > 5\n  and true", 7),
+        ("filter: |\n  width > 5\n  and height > 5 and\n  widht > 5", 7),
+        ("filter:\n  width > 5\n  and widht\n  > 5", 6),
+        ('release:\n  where: "widht > 5"', 5),
+        ("release:\n  repeats:\n    width > 5: 2\n    widht > 5: 3", 7),
+        ("filter: widht >\n  5", 4),
+    ],
+)
+def test_a_mistake_in_an_expression_is_told_with_the_recipes_line(
+    tmp_path: Path, written: str, line: int
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"name: mine\nsource: raw\noutput: out\n{written}\n")
+    with pytest.raises(UnknownNameError) as caught:
+        check_recipe(load_recipe(file))
+    message, shown, caret = str(caught.value).split("\n")
+    setting = "filter" if written.startswith("filter") else "release."
+    assert message.startswith(f"{file}:{line}: {setting}")
+    assert "There is no column 'widht'; did you mean" in message
+    assert shown[caret.index("^") :].startswith("widht")
+
+
+def test_recipes_are_equal_wherever_they_are_written(tmp_path: Path) -> None:
+    text = "name: mine\nsource: /raw\noutput: /out\n"
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text(f"# a comment\n{text}")
+    assert load_recipe(tmp_path / "a.yaml") == load_recipe(tmp_path / "b.yaml")
+    assert pickle.loads(pickle.dumps(load_recipe(tmp_path / "a.yaml"))).name == "mine"
