@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from curation.quiet_libraries import quiet_libraries
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -46,7 +48,7 @@ def _thumbnail(data: bytes, side: int) -> "Image.Image":
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with quiet_libraries(), Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:
                 return Image.new("RGB", (side, side), UNREADABLE)
             image.draft(

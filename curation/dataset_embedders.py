@@ -201,6 +201,7 @@ class TimmImageEmbedder(DatasetEmbedder):
             batch_size=self.batch_size,
             max_pixels=self.images.max_pixels,
             rotate_by_exif=self.images.rotate_by_exif,
+            on_corruption=self.images.on_corruption,
         )
         tools = EmbeddingTools(self.embedder, settings=settings)
         loader, _ = tools.make(self.embedder.device, self.num_threads)

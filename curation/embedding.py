@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 CAPTION_EXTENSION = "txt"
 METADATA_EXTENSION = "json"
+CORRUPTION = "corruption"
+"""Why Pillow refuses an image that is kept: with ``on_corruption: keep`` alone."""
 BATCHES_AHEAD = 2  # decoded while the device computes; more only takes memory
 
 
@@ -167,11 +169,13 @@ class _Results:
         valid = np.zeros(num_rows, bool)
         found, facts = _on_host(self.vectors), _on_host(self.facts)
         hashes = _on_host(self.hashes)
+        corruption: list[str | None] = [None] * num_rows
         for (row, image), slot in zip(self.rows, self.slots, strict=True):
             columns["format"][row] = image.format
             columns["width"][row] = image.width
             columns["height"][row] = image.height
             columns["error"][row] = image.error
+            corruption[row] = image.corruption
             if image.error is not None:
                 continue
             for name, value in zip(FACTS, facts[slot].tolist(), strict=True):
@@ -186,6 +190,8 @@ class _Results:
             kind.name: pa.array(columns[kind.name], kind.type)
             for kind in EMBEDDINGS.columns
         }
+        if ledger.settings.on_corruption == "keep":
+            arrays[CORRUPTION] = pa.array(corruption, pa.string())
         return pa.table(arrays | {EMBEDDING: embedding_column(vectors, valid)})
 
 

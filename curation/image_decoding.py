@@ -1,12 +1,20 @@
 """One encoded image to its pixels on the CPU, or to the reason why not.
 
-The format is known by content, never by extension. nvImageCodec, the decoder inside
-DALI 2, decodes what it can; Pillow decodes the rest (AVIF, GIF, odd TIFFs) and gives the
-reason where nothing can. On every file that both decode, their pixels are the same, and
-are those of Pillow's ``convert("RGB")``, which timm's loader uses: alpha is dropped, CMYK
-and palettes are converted, of an animation the first frame is taken. One exception is
-meant: 16-bit grayscale keeps its upper 8 bits, where Pillow's own conversion turns nearly
-all of it white.
+The format is known by content, never by extension.
+
+**Pillow's verdict is the rule.** An image is good if Pillow opens, loads and converts it
+to RGB, as it does by default; so do webdataset's ``decode("pil")``, timm and the loaders
+of :mod:`curation.training`. Other decoders are more forgiving: nvImageCodec and a GPU give
+pixels, gray in places, for files that end every one of those readers with an error. Which
+decoder works must not decide what is released, so nvImageCodec, the decoder inside DALI 2,
+gets only what both take, and take alike: JPEGs whose markers are in order
+(:mod:`curation.jpeg_markers`). Everything else is Pillow's to decode and to refuse. The
+look at the markers costs 4% of decoding a photograph (``benchmarks/embed.py``).
+
+**Pixels are those of Pillow's** ``convert("RGB")``: alpha is dropped, CMYK and palettes are
+converted, of an animation the first frame is taken. One exception is meant: 16-bit
+grayscale keeps its upper 8 bits, where Pillow's own conversion turns nearly all of it
+white.
 
 Every call costs one image at most: what is wrong with it is raised as a
 :class:`~curation.errors.DataError` whose message is the reason, and nothing hostile gets
@@ -15,7 +23,7 @@ past the bound on pixels, which is checked on the header.
 
 import io
 import os
-import warnings
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -24,18 +32,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from curation.errors import DataError, InputError
+from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension, other_kind
+from curation.jpeg_markers import read_plain_jpeg
+from curation.quiet_libraries import quiet_libraries
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_NVIMGCODEC_FORMATS = ("jpeg", "png", "webp")
-"""What nvImageCodec 0.9 decodes safely: damaged JPEG 2000 ends in a segmentation fault of
-the OpenJPEG inside it. BMP, TIFF and PNM are too rare to be worth the same risk."""
+_DAMAGED_FORMATS = ("jpeg", "png", "webp")
+"""What nvImageCodec 0.9 decodes safely however damaged it is: JPEG 2000 can end in a
+segmentation fault of the OpenJPEG inside it."""
 
 _PILLOW_FORMATS = (
     "JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "JPEG2000", "PPM",
 )  # fmt: skip
 """Others (EPS, PSD, FITS …) are never images of a dataset, and more code to attack."""
+
+_PLUGINS = {
+    "jpg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF", "gif": "GIF",
+    "tif": "TIFF", "bmp": "BMP", "jp2": "JPEG2000",
+}  # fmt: skip
+"""Extension by content to Pillow's name of the format."""
 
 _NAMES = {"jpeg2000": "jp2", "jpeg2k": "jp2", "mpo": "jpeg", "ppm": "pnm"}
 
@@ -63,21 +80,33 @@ class ImageHeader:
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Find out what an image is from its first bytes.
+    """Find out what an image is, and who can decode it.
 
     Raises:
         DataError: It is no image, or none of a format that can be decoded.
     """
-    if not data:
-        raise DataError("the file is empty")
-    nv = _nvimgcodec()
-    stream = nv.CodeStream(data)
+    plain = read_plain_jpeg(data)
+    if plain is None:
+        return read_pillow_header(data)
+    if plain.has_metadata:
+        read_pillow_header(data)  # some of it, damaged, is a reason for Pillow to refuse
+    return ImageHeader("jpeg", plain.width, plain.height, "nvimgcodec")
+
+
+def read_damaged_header(data: bytes) -> ImageHeader:
+    """Find out what an image is that Pillow refuses.
+
+    Raises:
+        DataError: No decoder that is safe with damage knows its format.
+    """
+    stream = quiet_nvimgcodec().CodeStream(data)
     try:  # the stream is parsed when it is first asked something
         name, width, height = stream.codec_name, stream.width, stream.height
-    except RuntimeError:
-        return read_pillow_header(data)
-    codec = "nvimgcodec" if name in _NVIMGCODEC_FORMATS else "pillow"
-    return ImageHeader(_NAMES.get(name, name), width, height, codec)
+    except RuntimeError as error:
+        raise DataError("no decoder makes anything of it") from error
+    if name not in _DAMAGED_FORMATS:
+        raise DataError(f"no decoder makes anything of a damaged {name}")
+    return ImageHeader(name, width, height, "nvimgcodec")
 
 
 def read_pillow_header(data: bytes) -> ImageHeader:
@@ -107,6 +136,24 @@ def decode_image(data: bytes, header: ImageHeader) -> np.ndarray:
         if image is not None:
             return np.asarray(image)
     return decode_with_pillow(data)
+
+
+def decode_damaged(data: bytes) -> np.ndarray:
+    """Decode what can be had of an image that Pillow refuses.
+
+    Args:
+        data: An image that :func:`read_damaged_header` knows.
+
+    Returns:
+        As :func:`decode_image`; gray, black or wrong where the damage is.
+
+    Raises:
+        DataError: Nothing can be had.
+    """
+    image = _decoded(data)
+    if image is None:
+        raise DataError("no decoder makes anything of it")
+    return np.asarray(image)
 
 
 def decodes(data: bytes) -> bool:
@@ -141,7 +188,7 @@ def decode_to_pillow(data: bytes, max_pixels: int | None = None) -> "Image.Image
                 f"max_pixels={max_pixels}"
             )
         try:
-            with warnings.catch_warnings(action="ignore"):
+            with quiet_libraries():
                 if image.mode.startswith("I;16"):
                     gray = (np.asarray(image) >> 8).astype(np.uint8)
                     return Image.fromarray(gray).convert("RGB")
@@ -161,7 +208,7 @@ def exif_orientation(data: bytes) -> int:
     if not any(mark in data for mark in _EXIF_MARKS):
         return 1
     try:
-        with _open(data) as image, warnings.catch_warnings(action="ignore"):
+        with _open(data) as image, quiet_libraries():
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # as in decode_with_pillow
         return 1
@@ -182,12 +229,30 @@ def _open(data: bytes) -> "Image.Image":
 
     try:
         # Pillow warns of many pixels; the loaders count them against their own bound
-        with warnings.catch_warnings(action="ignore"):
+        with quiet_libraries():
             return Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
     except UnidentifiedImageError as error:
-        raise DataError(f"no image: the file begins with {data[:16]!r}") from error
+        raise DataError(_why_unidentified(data)) from error
     except Exception as error:  # as in decode_with_pillow
         raise _undecodable(error) from error
+
+
+def _why_unidentified(data: bytes) -> str:
+    """Say what a file is that Pillow names no reason for."""
+    from PIL import Image
+
+    head = data[:HEAD_BYTES]
+    extension = image_extension(head)
+    if extension is None:
+        return explain_no_image(head)
+    name = _PLUGINS[extension]
+    try:
+        with quiet_libraries():
+            Image.OPEN[name][0](io.BytesIO(data), "")
+    except Exception as error:  # as in decode_with_pillow
+        reason = str(error) or type(error).__name__
+        return f"can't be decoded: {other_kind(head) or name}: {reason}"
+    return f"can't be decoded: {name}"
 
 
 def _undecodable(error: Exception) -> DataError:
@@ -196,7 +261,12 @@ def _undecodable(error: Exception) -> DataError:
 
 
 @lru_cache(maxsize=1)
-def _nvimgcodec() -> Any:
+def quiet_nvimgcodec() -> Any:
+    """Import nvImageCodec, which has to be done before anything that brings it along.
+
+    Raises:
+        InputError: It is not installed.
+    """
     # It prints a line on stderr for every bad image unless told not to; the reason is
     # in the quarantine ledger instead.
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
@@ -211,13 +281,18 @@ def _nvimgcodec() -> Any:
 
 
 def _decoded(data: bytes) -> Any:
-    decoder, parameters = _decoder()
-    return decoder.decode(data, params=parameters)
+    if not hasattr(_of_thread, "decoder"):  # one that threads share crashes
+        _of_thread.decoder = _make_decoder()
+    decoder, parameters = _of_thread.decoder
+    with quiet_libraries():
+        return decoder.decode(data, params=parameters)
 
 
-@lru_cache(maxsize=1)
-def _decoder() -> tuple[Any, Any]:
-    nv = _nvimgcodec()
+_of_thread = threading.local()
+
+
+def _make_decoder() -> tuple[Any, Any]:
+    nv = quiet_nvimgcodec()
     decoder = nv.Decoder(
         device_id=nv.NVIMGCODEC_DEVICE_CPU_ONLY,
         max_num_cpu_threads=1,  # one image at a time

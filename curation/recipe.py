@@ -203,6 +203,9 @@ class ImageSettings(Settings):
     default is the one at which Pillow warns of a decompression bomb."""
     rotate_by_exif: bool = False
     """Turn images as their EXIF orientation says before embedding. timm does not."""
+    on_corruption: Literal["quarantine", "keep"] = "quarantine"
+    """What is done with a damaged image that Pillow refuses and another decoder gives
+    pixels for: ``keep`` embeds those, with Pillow's reason in the column ``corruption``."""
     hash_pixels: bool = False
     """Also hash what images show, for ``duplicates.exact: pixels``: 0.1 ms an image."""
 

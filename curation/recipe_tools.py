@@ -43,6 +43,7 @@ def embedding_tools(recipe: Recipe) -> EmbeddingTools:
         batch_size=machine.batch_size,
         max_pixels=images.max_pixels,
         rotate_by_exif=images.rotate_by_exif,
+        on_corruption=images.on_corruption,
         dali=machine.dali,
     )
     loader = None if machine.image_loader == "auto" else machine.image_loader

@@ -108,6 +108,8 @@ rotation. ``sharpness``, ``brightness``, ``entropy`` and the hashes are those of
 ``curation/image_facts.py``; ``pixel_sha256`` is null unless the recipe asked for it.
 ``metadata`` is the text of the ``.json`` component.
 ``image_embedding`` (float16, unit length) is null where the image could not be decoded.
+With ``images.on_corruption: keep`` there is also ``corruption``: why Pillow refuses an
+image that has a vector all the same.
 """
 
 CAPTIONS = TableKind(

@@ -64,7 +64,7 @@ _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
     "shard_index": lambda recipe: recipe.on_damage,
     "embeddings": lambda recipe: {
         "encoder": _encoder_identity(recipe),
-        "images": recipe.images.model_dump(mode="json"),
+        "images": _images_rule(recipe),
     },
     "scores": lambda recipe: {
         column: _classifier_identity(classifier)
@@ -232,6 +232,14 @@ def _encoder_identity(recipe: Recipe) -> Json:
     except (InputError, NotFoundError):
         return identity  # what embeds says so; that a graph can be drawn needs no weights
     return identity | ({"weights": file_sha256(file)} if file else {})
+
+
+def _images_rule(recipe: Recipe) -> Json:
+    """Give the settings of images; a default that was no setting once is none here."""
+    settings: dict[str, Json] = recipe.images.model_dump(mode="json")
+    if settings["on_corruption"] == "quarantine":
+        del settings["on_corruption"]  # else each embedding of before would be made again
+    return settings
 
 
 def _text_encoder_identity(recipe: Recipe) -> Json:

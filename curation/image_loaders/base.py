@@ -9,15 +9,21 @@ its vector is the same to the last bit.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from curation.errors import DataError, InputError
-from curation.image_decoding import ImageHeader, exif_orientation, turned
+from curation.image_decoding import (
+    ImageHeader,
+    decode_damaged,
+    exif_orientation,
+    read_damaged_header,
+    turned,
+)
 from curation.image_facts import THUMBNAIL_PIXELS
 from curation.image_transform import ImageTransform
 from curation.recipe import DaliSettings
@@ -51,6 +57,8 @@ class LoadedImage:
     width: int | None = None
     """Pixels as encoded, before any EXIF rotation; known for every image with a header."""
     height: int | None = None
+    corruption: str | None = None
+    """Why Pillow refuses it, where the settings keep it all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,8 @@ class LoaderSettings:
     """Width times height above which an image is refused, before and after resizing."""
     rotate_by_exif: bool = False
     """Turn images as their EXIF orientation says."""
+    on_corruption: Literal["quarantine", "keep"] = "quarantine"
+    """What becomes of images that Pillow refuses and nvImageCodec gives pixels for."""
     dali: DaliSettings = field(default_factory=DaliSettings)
     """For the loader ``dali`` alone."""
 
@@ -205,12 +215,40 @@ class OneByOneLoader(ImageLoader):
         try:
             header = self.read_header(image.data)
             decoded = self.decode(image.data, self.checked_header(header))
-            if self.settings.rotate_by_exif:
-                decoded = turned(decoded, exif_orientation(image.data))
-            self.resize(decoded, pixels, thumbnail)
         except DataError as error:
-            return loaded_image(image.row, header, str(error))
+            loaded = loaded_image(image.row, header, str(error))
+            if self.settings.on_corruption == "quarantine":
+                return loaded
+            return self._load_damaged(loaded, image.data, pixels, thumbnail)
+        self._put(decoded, image.data, pixels, thumbnail)
         return loaded_image(image.row, header)
+
+    def _load_damaged(
+        self,
+        refused: LoadedImage,
+        data: bytes,
+        pixels: "torch.Tensor",
+        thumbnail: "torch.Tensor",
+    ) -> LoadedImage:
+        try:
+            header = self.checked_header(read_damaged_header(data))
+            decoded = decode_damaged(data)
+        except DataError:
+            return refused
+        self._put(decoded, data, pixels, thumbnail)
+        loaded = loaded_image(refused.row, header)
+        return replace(loaded, corruption=refused.error)
+
+    def _put(
+        self,
+        decoded: np.ndarray,
+        data: bytes,
+        pixels: "torch.Tensor",
+        thumbnail: "torch.Tensor",
+    ) -> None:
+        if self.settings.rotate_by_exif:
+            decoded = turned(decoded, exif_orientation(data))
+        self.resize(decoded, pixels, thumbnail)
 
     def empty_batch(self) -> tuple["torch.Tensor", "torch.Tensor"]:
         """Make black pixels and thumbnails for one batch, in host memory."""

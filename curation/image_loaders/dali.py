@@ -2,10 +2,11 @@
 
 **What reaches DALI.** One image that DALI can't decode fails its whole batch, and one that
 it can't even parse makes the next pipeline crash the process. So every image is looked at
-before: nvImageCodec parses its header, its pixels are counted, its end must be there. What
-is in order goes through the pipeline; anything else (cut short, or of a format that DALI
-doesn't know) is decoded by itself on the CPU, which also gives the reason if it can't be.
-If a batch fails all the same, the images that do it are found and decoded that way too.
+before: what goes through the pipeline are JPEGs whose markers are in order
+(:mod:`curation.image_decoding`) and whose pixels are not too many. Anything else is
+decoded by itself on the CPU, in threads beside the pipeline, which also gives the reason
+if it can't be. So a GPU, which forgives other damage than Pillow, never decides what is
+good. If a batch fails all the same, the images that do it are found and decoded that way.
 
 **What comes out.** DALI's own ``resize_shorter`` and crop round sizes otherwise than
 torchvision, and one of its passes rounds to whole numbers once where Pillow does it twice.
@@ -20,6 +21,7 @@ different has not been measured here: no GPU was to be had.
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -28,7 +30,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from curation.errors import DataError, InputError
-from curation.image_decoding import ImageHeader, decodes, exif_orientation, read_header
+from curation.image_decoding import (
+    ImageHeader,
+    decodes,
+    exif_orientation,
+    quiet_nvimgcodec,
+    read_header,
+)
 from curation.image_facts import THUMBNAIL_PIXELS
 from curation.image_loaders.base import (
     EncodedImage,
@@ -41,6 +49,7 @@ from curation.image_loaders.base import (
 )
 from curation.image_loaders.nvimgcodec import NvimgcodecImageLoader
 from curation.image_transform import ImageTransform
+from curation.quiet_libraries import quiet_libraries
 from curation.recipe import DaliSettings
 
 if TYPE_CHECKING:
@@ -48,7 +57,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TAIL_BYTES = 64  # files often have a few bytes after their end marker
 _REACH = {"bilinear": 1, "bicubic": 2}  # pixels of Pillow's filters, at scale 1
 
 
@@ -79,30 +87,37 @@ class DaliImageLoader(ImageLoader):
     def _load_batch(
         self, group: Sequence[EncodedImage]
     ) -> tuple[tuple[LoadedImage, ...], "torch.Tensor", "torch.Tensor"]:
-        results: list[LoadedImage | None] = [None] * len(group)
+        results: dict[int, LoadedImage] = {}
         pixels, thumbnails = self._empty_batch()
-        sifted = []
-        for slot, image in enumerate(group):
-            header = self._sift(image)
-            if header is not None:
-                sifted.append(_Sifted(slot, image, header))
+        headers = {slot: self._sift(image) for slot, image in enumerate(group)}
+        singles = {
+            slot: self._threads.submit(self._load_singly, group[slot])
+            for slot, header in headers.items()
+            if header is None
+        }
+        sifted = [
+            _Sifted(slot, group[slot], header)
+            for slot, header in headers.items()
+            if header is not None
+        ]
         for part in _within(self.settings.dali.pixels_at_once, sifted):
-            part, outputs = self._run_sound(part)
-            if outputs is None:
-                continue
-            slots = [item.slot for item in part]
-            pixels[slots], thumbnails[slots] = outputs
+            sound, outputs = self._run_sound(part)
+            if outputs is not None:
+                slots = [item.slot for item in sound]
+                pixels[slots], thumbnails[slots] = outputs
+            done = {item.slot: item for item in sound}
             for item in part:
-                results[item.slot] = loaded_image(item.image.row, item.header)
-        rest = [slot for slot, result in enumerate(results) if result is None]
-        if rest:
-            loaded, pixels[rest], thumbnails[rest] = self._load_singly(
-                [group[slot] for slot in rest]
-            )
-            for slot, image_result in zip(rest, loaded, strict=True):
-                results[slot] = image_result
-        found = tuple(result for result in results if result is not None)
-        return found, pixels, thumbnails
+                if item.slot in done:
+                    results[item.slot] = loaded_image(item.image.row, item.header)
+                else:
+                    single = self._threads.submit(self._load_singly, item.image)
+                    singles[item.slot] = single
+        if singles:
+            slots = list(singles)
+            loaded, *found = zip(*(one.result() for one in singles.values()), strict=True)
+            pixels[slots], thumbnails[slots] = (_stacked(one, pixels) for one in found)
+            results |= zip(slots, loaded, strict=True)
+        return tuple(results[slot] for slot in headers), pixels, thumbnails
 
     def _sift(self, image: EncodedImage) -> ImageHeader | None:
         """Return the header of an image that DALI will decode, else None."""
@@ -110,7 +125,7 @@ class DaliImageLoader(ImageLoader):
             header = self.checked_header(read_header(image.data))
         except DataError:
             return None
-        if header.codec != "nvimgcodec" or not _is_complete(header.format, image.data):
+        if header.codec != "nvimgcodec":
             return None
         if self.settings.rotate_by_exif and exif_orientation(image.data) != 1:
             return None  # the regions below are those of the image as encoded
@@ -143,20 +158,18 @@ class DaliImageLoader(ImageLoader):
         return [], None
 
     def _load_singly(
-        self, images: Sequence[EncodedImage]
-    ) -> tuple[list[LoadedImage], "torch.Tensor", "torch.Tensor"]:
+        self, image: EncodedImage
+    ) -> tuple[LoadedImage, "torch.Tensor", "torch.Tensor"]:
         import torch
 
-        device = self.settings.device
         height, width = self.transform.height, self.transform.width
-        side = THUMBNAIL_PIXELS
-        pixels = torch.zeros((len(images), height, width, 3), dtype=torch.uint8)
-        thumbnails = torch.zeros((len(images), side, side, 3), dtype=torch.uint8)
-        loaded = [
-            self._one_by_one.load_one(image, pixels[i], thumbnails[i])
-            for i, image in enumerate(images)
-        ]
-        return loaded, pixels.to(device), thumbnails.to(device)
+        pixels = torch.zeros((height, width, 3), dtype=torch.uint8)
+        thumbnail = torch.zeros((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS, 3), dtype=torch.uint8)
+        return self._one_by_one.load_one(image, pixels, thumbnail), pixels, thumbnail
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_num_threads(self.settings.dali), "image loader")
 
     def _empty_batch(self) -> tuple["torch.Tensor", "torch.Tensor"]:
         import torch
@@ -192,7 +205,8 @@ class DaliImageLoader(ImageLoader):
             for name in Region.__dataclass_fields__
         }
         encoded = [np.frombuffer(item.image.data, np.uint8) for item in part]
-        outputs = self._pipeline.run(encoded=encoded, **inputs)
+        with quiet_libraries():
+            outputs = self._pipeline.run(encoded=encoded, **inputs)
         if self.settings.device == "cpu":
             pixels, thumbnails = (torch.from_numpy(out.as_array()) for out in outputs)
         else:
@@ -255,7 +269,7 @@ def build_pipeline(transform: ImageTransform, settings: LoaderSettings) -> Any:
     on_gpu = settings.device != "cpu"
     pipeline = toolkit.Pipeline(
         batch_size=settings.slots,
-        num_threads=settings.dali.num_threads or len(os.sched_getaffinity(0)),
+        num_threads=_num_threads(settings.dali),
         device_id=_device_id(settings.device) if on_gpu else None,
         prefetch_queue_depth=1,  # reading ahead is the caller's business: see embedding.py
     )
@@ -308,6 +322,7 @@ def build_pipeline(transform: ImageTransform, settings: LoaderSettings) -> Any:
 
 
 def _toolkit() -> Any:
+    quiet_nvimgcodec()
     try:
         return import_module("nvidia.dali")
     except ImportError as error:
@@ -325,18 +340,18 @@ def _gpu_decoding(dali: DaliSettings) -> dict[str, Any]:
     }
 
 
+def _stacked(images: Sequence["torch.Tensor"], like: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
+    return torch.stack(tuple(images)).to(like.device)
+
+
+def _num_threads(dali: DaliSettings) -> int:
+    return dali.num_threads or len(os.sched_getaffinity(0))
+
+
 def _device_id(device: str) -> int:
     return int(device.partition(":")[2] or 0)
-
-
-def _is_complete(format: str, data: bytes) -> bool:
-    """Tell whether a file has its end; what has none is decoded by itself."""
-    tail = data[-_TAIL_BYTES:]
-    if format == "jpeg":
-        return b"\xff\xd9" in tail
-    if format == "png":
-        return b"IEND" in tail
-    return len(data) >= 8 + int.from_bytes(data[4:8], "little")  # webp: RIFF's size
 
 
 def _within(limit: int, items: Iterable[_Sifted]) -> Iterator[list[_Sifted]]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from curation.errors import StorageError
-from curation.ingest.image_kinds import HEAD_BYTES, explain_no_image, image_extension
+from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension
 from curation.recipe import DownloadSettings
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from curation.errors import InputError, NotFoundError
 from curation.fingerprint import fingerprint
-from curation.ingest.image_kinds import HEAD_BYTES, explain_no_image, image_extension
+from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension
 from curation.ingest.sample_lists import CAPTION, metadata_json, read_list, shown_name
 from curation.ingest.shard_layout import (
     NewSample,

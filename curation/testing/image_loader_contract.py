@@ -15,6 +15,13 @@ from curation.image_loaders.base import (
 )
 from curation.image_loaders.pillow import PillowImageLoader
 from curation.image_transform import ImageTransform
+from curation.testing.odd_pictures import (
+    DAMAGES,
+    damaged_copies,
+    odd_pictures,
+    pictures_to_damage,
+    pillows_verdict,
+)
 from curation.testing.pictures import (
     bomb_png,
     damaged_pictures,
@@ -116,6 +123,70 @@ class ImageLoaderContract(ABC):
         assert found.images[0].format == name.split("_", 1)[0]
         assert found.images == expected.images
         self.assert_like(found, expected)
+
+    def test_colours_and_modes_are_pillows(self) -> None:
+        """Of every file that Pillow reads, however it is made, and of no other."""
+        pictures = odd_pictures()
+        names = list(pictures)
+        read = [
+            not isinstance(pillows_verdict(pictures[name]), Exception) for name in names
+        ]
+        found = self.load(*pictures.values())
+        expected = self.reference(SMALL, SETTINGS, *pictures.values())
+        images = [image for batch in found for image in batch.images]
+        wrong = [
+            n for n, i, r in zip(names, images, read, strict=True) if bool(i.error) == r
+        ]
+        assert not wrong
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.images == theirs.images
+            self.assert_like(ours, theirs)
+
+    @pytest.mark.parametrize("name", pictures_to_damage())
+    def test_what_pillow_refuses_is_refused_and_nothing_else(self, name: str) -> None:
+        damaged = [
+            data
+            for damage in DAMAGES
+            for data in damaged_copies(pictures_to_damage()[name], damage, 5)
+        ]
+        images = [image for batch in self.load(*damaged) for image in batch.images]
+        read = [not isinstance(pillows_verdict(data), Exception) for data in damaged]
+        assert [image.error is None for image in images] == read
+        assert not any(image.corruption for image in images)
+
+    def test_what_pillow_refuses_can_be_kept_with_its_reason(self) -> None:
+        keeping = self.make(SMALL, replace(SETTINGS, on_corruption="keep"))
+        damaged = list(
+            damaged_copies(pictures_to_damage()["JPEG"], "sector overwritten", 8)
+        )
+        refused = [isinstance(pillows_verdict(data), Exception) for data in damaged]
+        assert True in refused
+        (batch,) = self.load(*damaged, loader=keeping)
+        assert [image.corruption is not None for image in batch.images] == refused
+        for slot, image in enumerate(batch.images):
+            assert image.error is None
+            assert image.corruption is None or "broken data stream" in image.corruption
+            assert (image.format, image.width, image.height) == ("jpeg", 160, 120)
+            assert batch.pixels[slot].any()
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"<html>", "no image"),
+            (bomb_png(30_000, 5_000), "too many pixels"),
+            (encode(make_picture(), "JPEG")[:-200], "truncated"),
+            (encode(make_picture(), "GIF")[:-200], "can't be decoded"),
+        ],
+        ids=["page", "bomb", "cut", "gif"],
+    )
+    def test_what_no_decoder_gives_pixels_for_is_not_kept(
+        self, data: bytes, reason: str
+    ) -> None:
+        keeping = replace(SETTINGS, on_corruption="keep", max_pixels=10_000_000)
+        (batch,) = self.load(data, loader=self.make(SMALL, keeping))
+        assert reason in (batch.images[0].error or "")
+        assert batch.images[0].corruption is None
+        assert not batch.pixels[0].any()
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_exif_turns_images_if_told_to(self, orientation: int) -> None:

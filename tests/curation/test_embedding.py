@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from curation.embedders.base import Embedder
-from curation.embedding import embed_samples
+from curation.embedding import CORRUPTION, embed_samples
 from curation.errors import InputError
 from curation.fingerprint import Json
 from curation.image_loaders.base import LoaderSettings
@@ -171,6 +172,32 @@ def test_good_images_have_the_same_vectors_among_damaged_ones() -> None:
             assert left[EMBEDDING] == right[EMBEDDING]
             assert left["sharpness"] == right["sharpness"]
         assert (left[EMBEDDING] is None) == (left["error"] is not None)
+
+
+def refused_by_pillow() -> bytes:
+    """Make a JPEG that nvImageCodec gives pixels for, and Pillow none."""
+    picture = encode(make_picture(160, 120), "JPEG", quality=90)
+    return picture[:4096] + b"\xff\x37" + picture[4098:]
+
+
+@pytest.mark.parametrize("what", ["quarantine", "keep"])
+def test_what_is_found_in_a_corrupt_image_is_on_record_whatever_becomes_of_it(
+    what: Literal["quarantine", "keep"],
+) -> None:
+    images = IMAGES.model_copy(update={"on_corruption": what})
+    good = encode(make_picture(), "JPEG")
+    tar = make_shard({"good": good, "bad": refused_by_pillow()})
+    loader = NvimgcodecImageLoader(TRANSFORM, LoaderSettings(8, on_corruption=what))
+    table = embed_samples(tar_samples(tar), loader, ColourEmbedder(), images)
+    write_table(MemoryStorage(), "t.parquet", EMBEDDINGS, table, fingerprint="f")
+    reason = "can't be decoded: broken data stream when reading image file"
+    kept = what == "keep"
+    assert table["error"].to_pylist() == [None, None if kept else reason]
+    assert embedding_matrix(table[EMBEDDING])[1].tolist() == [True, kept]
+    if kept:
+        assert table[CORRUPTION].to_pylist() == [None, reason]
+    else:
+        assert CORRUPTION not in table.column_names
 
 
 def test_a_vector_that_is_not_finite_is_quarantined() -> None:

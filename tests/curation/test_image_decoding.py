@@ -1,7 +1,10 @@
 """Decoders agree with Pillow, and hostile bytes cost one image at most."""
 
 import io
+import os
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +14,22 @@ from PIL import Image, ImageOps
 
 from curation.errors import DataError
 from curation.image_decoding import (
+    decode_damaged,
     decode_image,
     decode_with_pillow,
     decodes,
     exif_orientation,
+    read_damaged_header,
     read_header,
     read_pillow_header,
     turned,
+)
+from curation.testing.odd_pictures import (
+    DAMAGES,
+    damaged_copies,
+    odd_pictures,
+    pictures_to_damage,
+    pillows_verdict,
 )
 from curation.testing.pictures import (
     damaged_pictures,
@@ -35,6 +47,85 @@ def test_pixels_are_those_of_pillow(name: str) -> None:
         expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(found, decode_with_pillow(data))
+
+
+@pytest.mark.parametrize("name", odd_pictures())
+def test_every_colour_space_is_pillows_or_refused_as_by_pillow(name: str) -> None:
+    """CMYK without Adobe's marker, RGB in a JPEG, Lab, two bytes a channel …."""
+    data = odd_pictures()[name]
+    expected = pillows_verdict(data)
+    if isinstance(expected, Exception):
+        with pytest.raises(DataError):
+            decode_image(data, read_header(data))
+        return
+    found = decode_image(data, read_header(data))
+    if name != "tiff_I_16":  # keeps its upper bits
+        np.testing.assert_array_equal(found, np.asarray(expected))
+    np.testing.assert_array_equal(found, decode_with_pillow(data))
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "images.md"
+COPIES = 15
+
+
+def test_the_table_of_damages_is_true() -> None:
+    """What Pillow refuses is refused, and nothing else; the docs say how much that is."""
+    rows = [["", *DAMAGES], ["---"] * (len(DAMAGES) + 1)]
+    for name, picture in pictures_to_damage().items():
+        row = [damage_cell(picture, damage) for damage in DAMAGES]
+        rows.append([name, *row])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    if os.environ.get("WRITE_TABLES"):
+        begin, end = "<!-- damage -->\n", "<!-- end of damage -->"
+        before, _, rest = DOCS.read_text().partition(begin)
+        DOCS.write_text(f"{before}{begin}{table}\n{end}{rest.partition(end)[2]}")
+    assert table in DOCS.read_text(), f"with these versions of the decoders it is\n{table}"
+
+
+def damage_cell(picture: bytes, damage: str) -> str:
+    refused = had = 0
+    for data in damaged_copies(picture, damage, COPIES):
+        bad = isinstance(pillows_verdict(data), Exception)
+        assert bad == isinstance(
+            outcome(lambda d: decode_image(d, read_header(d)), data), str
+        )
+        refused += bad
+        had += bad and not isinstance(outcome(whatever_can_be_had, data), str)
+    return f"{refused} + {had}" if had else f"{refused}"
+
+
+def whatever_can_be_had(data: bytes) -> np.ndarray:
+    read_damaged_header(data)
+    return decode_damaged(data)
+
+
+def outcome(decode: Callable[[bytes], np.ndarray], data: bytes) -> np.ndarray | str:
+    try:
+        return decode(data)
+    except DataError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC"),
+        (b"\xff\x0a\xfa\x1f\x41\x91\x08", "it is JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl ", "it is JPEG XL"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "it is SVG"),
+        (odd_pictures()["jpeg_12_bit"], "JPEG: cannot handle 12-bit layers"),
+        (
+            odd_pictures()["png_text_with_a_wrong_checksum"],
+            "PNG: broken PNG file .*checksum",
+        ),
+        (b"II*\0\x08\0\0\0\0\0", "TIFF: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_can_not_be_decoded_is_called_what_it_is(data: bytes, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        read_header(data)
 
 
 def test_16_bit_grayscale_keeps_its_upper_bits() -> None:
@@ -59,10 +150,11 @@ def test_headers_agree_and_say_the_format_by_content(name: str) -> None:
     )
 
 
-def test_only_formats_that_are_safe_reach_nvimgcodec() -> None:
+def test_only_plain_jpegs_reach_nvimgcodec() -> None:
     codecs = {name: read_header(data).codec for name, data in encoded_pictures().items()}
-    safe = {name for name, codec in codecs.items() if codec == "nvimgcodec"}
-    assert {name.split("_")[0] for name in safe} == {"jpeg", "png", "webp"}
+    plain = {name for name, codec in codecs.items() if codec == "nvimgcodec"}
+    jpegs = {name for name in encoded_pictures() if name.startswith("jpeg")}
+    assert plain == jpegs - {"jpeg_cmyk"}
 
 
 @given(st.binary(max_size=200))

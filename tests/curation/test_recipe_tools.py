@@ -47,6 +47,7 @@ OTHER: dict[str, Any] = {
     "text_encoder.weights": "/tower.safetensors",
     "images.max_pixels": 1000,
     "images.rotate_by_exif": True,
+    "images.on_corruption": "keep",
     "classifiers": {"nsfw": {}},
     "machine.device": "auto",
     "machine.engine": "ray",

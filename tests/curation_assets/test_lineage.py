@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from curation.recipe import Recipe
-from curation_assets.lineage import VERSIONS, Lineage
+from curation_assets.lineage import _SETTINGS, VERSIONS, Lineage
 from tests.conftest import Curated
 
 RECIPE = Recipe(name="test", source="/nowhere", output="/nowhere-else")
@@ -32,6 +32,16 @@ def test_a_threshold_changes_the_selection_alone() -> None:
     one = RECIPE.model_copy(update={"filter": "width >= 200"})
     other = RECIPE.model_copy(update={"filter": "width >= 201"})
     assert changed(one, other) == {"selection", "filter_cuts"}  # which no filter here has
+
+
+def test_what_is_done_with_corrupt_images_counts_where_it_is_not_the_default() -> None:
+    """Embeddings that were made before there was such a setting stay what they are."""
+    settings = RECIPE.images.model_dump(mode="json")
+    assert settings.pop("on_corruption") == "quarantine"
+    assert _SETTINGS["embeddings"](RECIPE)["images"] == settings
+    keeping = RECIPE.images.model_copy(update={"on_corruption": "keep"})
+    kept = RECIPE.model_copy(update={"images": keeping})
+    assert "embeddings" in changed(RECIPE, kept)
 
 
 def test_weights_count_by_content_and_not_by_path(curated: Curated) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from curation.image_decoding import read_pillow_header
-from curation.ingest.image_kinds import HEAD_BYTES, explain_no_image, image_extension
+from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension, other_kind
 from curation.recipe import ImageSettings
 
 FORMATS = {
@@ -54,6 +54,30 @@ def test_big_endian_tiffs_are_tiffs() -> None:
 def test_what_is_no_image_is_told_by_its_begin(data: bytes) -> None:
     assert image_extension(data) is None
     assert explain_no_image(data).startswith("the file is empty" if not data else "no ima")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"%PDF-1.7", "PDF"),
+        (b"8BPS\0\1", "a Photoshop file (PSD)"),
+        (b"\xef\xbb\xbf\n  <SVG xmlns=", "SVG"),
+        (b"<?xml version='1.0'?><svg>", "SVG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera's raw file (CR3)"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video (MP4)"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL"),
+        (b"\0\0\1\0\1\0", "an icon (ICO)"),
+        (b"II\xbc\1", "JPEG XR"),
+        (b"FUJIFILMCCD-RAW 0201", "a camera's raw file (RAF)"),
+        (b"\x1f\x8b\x08\0", "a gzip file"),
+    ],
+)
+def test_files_of_other_kinds_are_called_by_their_names(data: bytes, name: str) -> None:
+    assert other_kind(data) == name
+    assert explain_no_image(data) == f"no image of a known format: it is {name}"
+    assert image_extension(data) is None
 
 
 @given(st.binary(max_size=HEAD_BYTES))

@@ -1,0 +1,259 @@
+"""Whether a JPEG is put together as its format asks for, by its markers alone.
+
+Decoders differ in what they forgive. libjpeg, by its own defaults, fills with gray what it
+can't read; Pillow's use of it refuses such a file, and a GPU's decoder does something else
+again. All of them agree on a file whose markers are in order, so that is the question here:
+every segment of the header is whole and possible, what is between the markers of a scan is
+nothing but coded data and restarts in their order, and there is an end. What is not so is
+left to Pillow, whose verdict is the rule (:mod:`curation.image_decoding`).
+
+No code is decoded. A wrong bit that leaves the markers alone is not noticed: Pillow, and
+every reader that stands on libjpeg, takes it too.
+
+Source: ITU-T T.81 (1992), annex B; libjpeg-turbo 3.1, ``jdmarker.c``, ``jdphuff.c`` and
+``jdhuff.c``, for what makes it give up.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+_SOI, _EOI, _SOS, _DQT, _DHT, _DRI, _COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xFE
+_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_FRAMES = (_BASELINE, _EXTENDED, _PROGRESSIVE)
+_APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
+_RST0, _RST7 = 0xD0, 0xD7
+
+_MAX_SIDE = 65_500  # JPEG_MAX_DIMENSION of libjpeg
+_MAX_BLOCKS = 10  # of an interleaved MCU; T.81, B.2.3
+_MAX_SHIFT = 13  # of successive approximation, G.1.1.1.2
+_YCC = 1  # Adobe's marker: the three components are Y, Cb and Cr
+
+
+class _OddError(Exception):
+    """Something that not all decoders take alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainJpeg:
+    """A JPEG that every decoder takes, and takes alike."""
+
+    width: int
+    height: int
+    has_metadata: bool
+    """Whether it has segments, such as EXIF, that Pillow looks into when it opens it."""
+
+
+def read_plain_jpeg(data: bytes) -> PlainJpeg | None:
+    """Look through a JPEG's markers.
+
+    Plain is: 8 bits, gray or YCbCr, baseline or progressive, Huffman coded, whole. What
+    follows the end does not count.
+
+    Returns:
+        None if it is not plain, or no JPEG.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        return _Walk(data).to_the_end()
+    except (_OddError, IndexError):  # IndexError: it ends within a segment
+        return None
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What is known of a JPEG up to some marker."""
+
+    data: bytes
+    markers: list[int] = field(default_factory=list)
+    """Where 0xFF is followed by anything but 0, in the whole file."""
+    place: int = 0
+    """How many of the markers are behind."""
+    tables: set[int] = field(default_factory=set)
+    """Of Huffman codes: class * 16 + destination."""
+    quantizers: set[int] = field(default_factory=set)
+    components: dict[int, tuple[tuple[int, int], int]] = field(default_factory=dict)
+    """Id to samples across and down, and the quantization table."""
+    size: tuple[int, int] | None = None
+    progressive: bool = False
+    restarts: bool = False
+    scanned: set[int] = field(default_factory=set)
+    """Components that a scan was of."""
+    jfif: bool = False
+    adobe: int | None = None
+    has_metadata: bool = False
+
+    def to_the_end(self) -> PlainJpeg:
+        self.markers = _markers(self.data)
+        at = 2
+        while (marker := self._marker(at)) != _EOI:
+            start, end = at + 4, at + 2 + self._number(at + 2)
+            if end < start or end > len(self.data):
+                raise _OddError
+            self._read(marker, start, end)
+            at = self._after_scan(end) if marker == _SOS else end
+        if self.size is None or len(self.scanned) < len(self.components):
+            raise _OddError
+        return PlainJpeg(*self.size, self.has_metadata)
+
+    def _marker(self, at: int) -> int:
+        if self.data[at] != 0xFF:
+            raise _OddError
+        return self.data[at + 1]
+
+    def _number(self, at: int) -> int:
+        return self.data[at] << 8 | self.data[at + 1]
+
+    def _read(self, marker: int, start: int, end: int) -> None:
+        if _APP0 <= marker <= _APP15:
+            self._application(marker, start, end)
+        elif marker == _DQT:
+            self._quantization(start, end)
+        elif marker == _DHT:
+            self._huffman(start, end)
+        elif marker in _FRAMES:
+            self._frame(marker, start, end)
+        elif marker == _SOS:
+            self._scan(start, end)
+        elif marker == _DRI and end - start == 2:
+            self.restarts = self._number(start) > 0
+        elif marker != _COM:
+            raise _OddError
+
+    def _application(self, marker: int, start: int, end: int) -> None:
+        length = end - start
+        if marker == _APP0 and length >= 14 and self.data.startswith(b"JFIF\0", start):
+            self.jfif = True
+        elif marker == _APP14 and length >= 12 and self.data.startswith(b"Adobe", start):
+            self.adobe = self.data[start + 11]
+        else:
+            self.has_metadata = True
+
+    def _quantization(self, start: int, end: int) -> None:
+        while start < end:
+            precision, number = divmod(self.data[start], 16)
+            if precision > 1 or number > 3:
+                raise _OddError
+            self.quantizers.add(number)
+            start += 1 + 64 * (1 + precision)
+        if start != end:
+            raise _OddError
+
+    def _huffman(self, start: int, end: int) -> None:
+        while start < end:
+            kind, number = divmod(self.data[start], 16)
+            counts = self.data[start + 1 : start + 17]
+            if kind > 1 or number > 3 or not _are_code_lengths(counts):
+                raise _OddError
+            first, start = start + 17, start + 17 + sum(counts)
+            # a code for a DC difference is its number of bits
+            if kind == 0 and any(bits > 15 for bits in self.data[first:start]):
+                raise _OddError
+            self.tables.add(kind * 16 + number)
+        if start != end:
+            raise _OddError
+
+    def _frame(self, marker: int, start: int, end: int) -> None:
+        precision, count = self.data[start], self.data[start + 5]
+        height, width = self._number(start + 1), self._number(start + 3)
+        whole = end - start == 6 + 3 * count
+        if self.size or precision != 8 or count not in (1, 3) or not whole:
+            raise _OddError
+        if not (1 <= width <= _MAX_SIDE and 1 <= height <= _MAX_SIDE):
+            raise _OddError
+        for at in range(start + 6, end, 3):
+            across, down = divmod(self.data[at + 1], 16)
+            self.components[self.data[at]] = (across, down), self.data[at + 2]
+        if len(self.components) != count:
+            raise _OddError
+        self.size = width, height
+        self.progressive = marker == _PROGRESSIVE
+        self._check_sampling()
+        self._check_colours()
+
+    def _check_sampling(self) -> None:
+        """Leave to Pillow what is not sampled at a whole fraction of the pixels."""
+        for samples in zip(*(one[0] for one in self.components.values()), strict=True):
+            most = max(samples)
+            if most > 4 or not all(number and most % number == 0 for number in samples):
+                raise _OddError
+
+    def _check_colours(self) -> None:
+        """Leave to Pillow what is not certainly Y, Cb and Cr; gray is gray."""
+        if len(self.components) == 1 or self.adobe == _YCC:
+            return
+        ids = tuple(self.components)
+        if self.adobe is not None or not (self.jfif or ids == (1, 2, 3)):
+            raise _OddError
+
+    def _scan(self, start: int, end: int) -> None:
+        count = self.data[start]
+        if not 1 <= count <= 3 or end - start != 4 + 2 * count:
+            raise _OddError
+        chosen = [self.data[start + 1 + 2 * i] for i in range(count)]
+        if len(set(chosen)) != count or not self.components.keys() >= set(chosen):
+            raise _OddError
+        blocks = sum(prod(self.components[one][0]) for one in chosen)
+        if count > 1 and blocks > _MAX_BLOCKS:
+            raise _OddError
+        if not self.quantizers >= {self.components[one][1] for one in chosen}:
+            raise _OddError
+        first, last = self.data[end - 3], self.data[end - 2]
+        high, low = divmod(self.data[end - 1], 16)
+        if self.progressive:
+            _check_progression(count, first, last, high, low)
+        elif (first, last, high, low) != (0, 63, 0, 0) or self.scanned & set(chosen):
+            raise _OddError
+        for i in range(count):
+            self._check_tables(self.data[start + 2 + 2 * i], first, last, high)
+        self.scanned.update(chosen)
+
+    def _check_tables(self, tables: int, first: int, last: int, high: int) -> None:
+        """See that the codes are there which a component's scan needs."""
+        dc, ac = divmod(tables, 16)
+        if first == 0 and high == 0 and dc not in self.tables:
+            raise _OddError
+        if last > 0 and 16 + ac not in self.tables:
+            raise _OddError
+
+    def _after_scan(self, at: int) -> int:
+        """Go over coded data that starts at ``at``, to the marker that ends it."""
+        restart = 0
+        while self.markers[self.place] < at:
+            self.place += 1
+        while _RST0 <= self.data[self.markers[self.place] + 1] <= _RST7:
+            number = self.data[self.markers[self.place] + 1] - _RST0
+            if not self.restarts or number != restart % 8:
+                raise _OddError
+            restart += 1
+            self.place += 1
+        return self.markers[self.place]
+
+
+def _markers(data: bytes) -> list[int]:
+    """Find all bytes 0xFF that no 0 follows; ``IndexError`` ends a walk after the last."""
+    values = np.frombuffer(data, np.uint8)
+    places = np.flatnonzero(values[:-1] == 0xFF)
+    found: list[int] = places[values[places + 1] != 0].tolist()
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _are_code_lengths(counts: bytes) -> bool:
+    """Tell whether so many codes of 1, 2 … 16 bits can be; none may be all ones."""
+    code = 0
+    for length, count in enumerate(counts, 1):
+        code = code * 2 + count
+        if count and code >= 1 << length:
+            return False
+    return len(counts) == 16 and sum(counts) <= 256
+
+
+def _check_progression(count: int, first: int, last: int, high: int, low: int) -> None:
+    alone = first == 0 and last == 0
+    band = 0 < first <= last <= 63 and count == 1
+    if not (alone or band) or low > _MAX_SHIFT or (high and low != high - 1):
+        raise _OddError

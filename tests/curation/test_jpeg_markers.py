@@ -1,0 +1,92 @@
+"""A plain JPEG is one that all decoders take, and take alike, whatever happened to it."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.errors import DataError
+from curation.image_decoding import decode_damaged, read_pillow_header
+from curation.jpeg_markers import read_plain_jpeg
+from curation.testing.odd_pictures import (
+    DAMAGES,
+    damaged_copies,
+    odd_pictures,
+    pictures_to_damage,
+    pillows_verdict,
+)
+from curation.testing.pictures import encode, encoded_pictures, make_picture
+from tests.timms_answers import photographs
+
+PICTURES = encoded_pictures()
+JPEGS = {name: data for name, data in pictures_to_damage().items() if "JPEG" in name[:5]}
+NOT_PLAIN = {
+    "jpeg_rgb", "jpeg_rgb_without_adobe", "jpeg_ycc_said_to_be_rgb", "jpeg_ycck",
+    "jpeg_cmyk_without_adobe", "jpeg_without_its_end", "jpeg_with_junk_between_segments",
+    "jpeg_with_fill_bytes", "jpeg_with_fill_before_its_end", "jpeg_12_bit",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", odd_pictures())
+def test_odd_files_are_plain_where_they_mean_one_thing(name: str) -> None:
+    plain = read_plain_jpeg(odd_pictures()[name])
+    assert (plain is not None) == (name.startswith("jpeg") and name not in NOT_PLAIN)
+
+
+def test_a_plain_jpeg_says_its_size() -> None:
+    for size in ((1, 1), (33, 17), (300, 5)):
+        plain = read_plain_jpeg(encode(make_picture(*size), "JPEG"))
+        assert plain is not None
+        assert (plain.width, plain.height) == size
+
+
+def test_good_photographs_are_plain() -> None:
+    """None of them costs more than the look at its markers."""
+    assert all(read_plain_jpeg(data) for data in photographs())
+
+
+@pytest.mark.parametrize("name", JPEGS)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_plain_after_damage_is_read_by_all_alike(name: str, damage: str) -> None:
+    for data in damaged_copies(JPEGS[name], damage, 20):
+        assert_alike(data)
+
+
+@given(st.sampled_from(sorted(PICTURES)), st.integers(0), st.binary(max_size=3))
+def test_a_header_with_any_bytes_is_plain_only_if_all_read_it(
+    name: str, place: int, wrong: bytes
+) -> None:
+    data = bytearray(PICTURES[name])
+    place %= data.find(b"\xff\xda") + 14 if name.startswith("jpeg") else 60
+    data[place : place + len(wrong)] = wrong
+    assert_alike(bytes(data))
+
+
+def test_headers_wrong_in_one_byte_are_plain_only_if_all_read_them() -> None:
+    """Of tables, of components, of scans: what libjpeg finds impossible is not plain."""
+    chosen = random.Random(5)
+    jpegs = [encode(make_picture(24, 16), "JPEG"), PICTURES["jpeg_progressive"]]
+    for _ in range(1500):
+        data = bytearray(chosen.choice(jpegs))
+        starts = [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xda"]
+        place = chosen.choice([chosen.randrange(2, starts[0] + 14), *starts])
+        data[place + chosen.randrange(14) * (place in starts)] = chosen.randrange(256)
+        assert_alike(bytes(data))
+
+
+def assert_alike(data: bytes) -> None:
+    """Hold a file that is plain to the readers that it may go to."""
+    plain = read_plain_jpeg(data)
+    if plain is None or plain.width * plain.height > 1_000_000:
+        return
+    if plain.has_metadata:
+        try:
+            read_pillow_header(data)
+        except DataError:
+            return  # it is not given to another decoder then
+    verdict = pillows_verdict(data)
+    assert not isinstance(verdict, Exception), verdict
+    assert verdict.size == (plain.width, plain.height)
+    np.testing.assert_array_equal(decode_damaged(data), np.asarray(verdict))
