@@ -47,7 +47,7 @@ class UnknownNameError(InputError):
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownNameError":
         """Build the error for one unknown ``name`` of a ``kind`` such as "column"."""
-        names = sorted(known)
+        names = sorted(set(known))
         near = get_close_matches(name, names, n=3, cutoff=0.6)
         meant = f"; did you mean {' or '.join(near)}?" if near else "."
         listed = ", ".join(names[:MOST_NAMES]) or "none"

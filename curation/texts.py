@@ -4,8 +4,9 @@ Numbers stay as they are written, because their digits may be more than a float 
 integer of 64 bits has; NaN, Infinity and ``1e400``, which Python's own writer makes, hide
 nothing beside them; what is nested too deep for any parser's stack is text.
 
-Belongs here: bytes to text, JSON to values, values to text. What a field of JSON is in a
-filter belongs in ``filters/``, what it is in a table in ``dataset_columns.py``.
+Belongs here: bytes to text, JSON to values, values to text, text to a terminal. What a
+field of JSON is in a filter belongs in ``filters/``, what it is in a table in
+``dataset_columns.py``.
 """
 
 import codecs
@@ -110,6 +111,26 @@ def plain_text(value: Any) -> str | None:
 def encodable(text: str) -> str:
     """Write halves of surrogate pairs as escapes, so that the text can be UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f"  # order of writing, line separators
+    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Write what would steer a terminal, or change how text beside it reads, as escapes.
+
+    Those are control characters but tabs and line feeds, bidirectional marks, and halves
+    of surrogate pairs: ``\x1b[2J`` is shown as it stands here.
+    """
+    return _UNSEEN.sub(lambda found: _escape(ord(found[0])), text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def _quoted(value: Any) -> str:

@@ -16,10 +16,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             with stoppable():
                 from jobs.app import app  # takes seconds, in which Ctrl-C may come
+                from jobs.console import tell_logs
 
+                tell_logs()
                 app(arguments)
         except CurationError as error:
-            print(f"error: {error}", file=sys.stderr)
+            from jobs.console import print_line
+
+            print_line(f"error: {error}")
             sys.exit(exit_code(error))
         except Interrupted as stopped:
             print(STOPPED.format(stopped.signal.name), file=sys.stderr)

@@ -1,10 +1,12 @@
 """What the ``curate`` command shows: progress, tables, errors, or JSON for machines.
 
 Everything for people goes to standard error or, as the result, to standard output; with
-``--json`` standard output holds one JSON document and nothing else.
+``--json`` standard output holds one JSON document and nothing else. Names, captions and
+messages are strangers' text: all of it passes :func:`told`, and none steers the terminal.
 """
 
 import json
+import logging
 import os
 import sys
 import time
@@ -23,9 +25,33 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
+from curation.texts import printable
+from jobs.hints import with_recipe
 from jobs.interruptions import write_patiently
 from resources.progress import LineProgress, Progress
+
+
+def told(text: str) -> str:
+    """Make a text one for the terminal: harmless, and its advice ready to be copied."""
+    return printable(with_recipe(text))
+
+
+def print_line(text: str) -> None:
+    """Print a line to standard error: an error, or how far the work is."""
+    print(told(text), file=sys.stderr)
+
+
+def tell_logs() -> None:
+    """Let warnings that nobody else handles reach the terminal as all else does."""
+    if logging.lastResort:
+        logging.lastResort.setFormatter(_ToldLogs())
+
+
+class _ToldLogs(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return told(super().format(record))
 
 
 def format_bytes(size: float) -> str:
@@ -50,15 +76,18 @@ def result_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> Table:
     """Lay out a table; columns of numbers are aligned to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    # as Text, for rich reads markup in a title; "" is no title
+    bold = Text(told(title), style="bold") if title else title
+    table = Table(title=bold, title_justify="left")
     for position, column in enumerate(columns):
         numbers = all(isinstance(row[position], int | float) for row in rows)
         longest = max((len(_cell(row[position])) for row in rows), default=0)
         # the first column names the row; the others may be broken over lines, not numbers
         table.add_column(
-            column,
+            told(column),
             justify="right" if rows and numbers else "left",
             no_wrap=not position,
+            overflow="fold",  # a hash or a path is longer than many a column
             min_width=min(longest, NEVER_CUT),
         )
     for row in rows:
@@ -69,20 +98,25 @@ def result_table(
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else told(str(value))
 
 
 def print_result(*parts: Table | str) -> None:
     """Print the result for people: tables and lines, in order."""
-    console = Console()
+    console = Console(emoji=False)
     for part in parts:
+        part = told(part) if isinstance(part, str) else part
         console.print(part, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """Print the result as one JSON document."""
-    json.dump(value, sys.stdout, indent=2, default=str)
-    print()
+    # all but ASCII is escaped; of that, DEL alone steers a terminal
+    print(json.dumps(value, indent=2, default=_plain).replace("\x7f", "\\u007f"))
+
+
+def _plain(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 class BarProgress(Progress):
@@ -108,7 +142,8 @@ class BarProgress(Progress):
 
     def fail(self, shard: str, reason: str) -> None:
         """Move the bar, and keep the reason above it."""
-        self._bars.console.print(f"{shard} failed: {reason}", markup=False, style="red")
+        line = told(f"{shard} failed: {reason}")
+        self._bars.console.print(line, markup=False, style="red")
         self._move("")
 
     def _move(self, rate: str) -> None:
@@ -124,9 +159,11 @@ def terminal_progress() -> Iterator[Progress]:
     output and error elsewhere, so the terminal is written to through a copy of its own.
     """
     with write_patiently(os.dup(sys.stderr.fileno()), close=True) as terminal:
-        console = Console(file=terminal)
+        console = Console(file=terminal, emoji=False)
         if not console.is_terminal:
-            yield LineProgress(lambda line: terminal.write(f"{line}\n"), seconds_between=5)
+            yield LineProgress(
+                lambda line: terminal.write(f"{told(line)}\n"), seconds_between=5
+            )
             return
         columns = (
             TextColumn("{task.description:>16}"),

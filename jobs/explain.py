@@ -71,7 +71,9 @@ def explain(
     """
     reader = _Reader(recipe, shards if known is None else known)
     stories = [
-        reader.story(shard, key, row) for shard in shards for row in reader.rows(shard, key)
+        reader.story(shard, key, row, nth)
+        for shard in shards
+        for nth, row in enumerate(reader.rows(shard, key))
     ]
     if not stories:
         known = [k for shard in shards[:20] for k in reader.keys(shard)]
@@ -100,16 +102,19 @@ class _Reader:
             row = table.filter(pc.equal(table["key"], key)).drop_columns([EMBEDDING])
             yield from row.to_pylist()
 
-    def story(self, shard: str, key: str, facts: dict[str, Any]) -> Story:
+    def story(self, shard: str, key: str, facts: dict[str, Any], nth: int) -> Story:
+        """Tell of the sample that is the ``nth`` of its key in the shard, from 0."""
         path = self.artifacts
-        scores = self._row(path.scores(shard), SCORES, key) or {}
-        decision = self._row(path.selection(shard), SELECTION, key) or {}
-        went = self._row(path.filtered_table(shard), FILTERED, key, ["key"])
+        scores = self._row(path.scores(shard), SCORES, key, nth) or {}
+        decision = self._row(path.selection(shard), SELECTION, key, nth) or {}
+        went = decision.get("kept") and self._row(
+            path.filtered_table(shard), FILTERED, key, 0, ["key"]
+        )
         return Story(
             shard=shard,
             key=key,
             url=f"{self.source.url}/{tar_path(shard)}",
-            components=self._components(shard, key),
+            components=self._components(shard, key, nth),
             facts={name: value for name, value in facts.items() if name != "key"},
             scores={name: value for name, value in scores.items() if name != "key"},
             group=group_of(self._duplicates, shard, key),
@@ -132,9 +137,11 @@ class _Reader:
             return None
         return {"release": rows[0]["release"], "key": rows[0]["release_key"]}
 
-    def _components(self, shard: str, key: str) -> list[dict[str, Any]]:
+    def _components(self, shard: str, key: str, nth: int) -> list[dict[str, Any]]:
         rows = read_catalog(self.output, self.artifacts.catalog(shard)).components
         own = rows.filter(pc.equal(rows["key"], key))
+        sample = pc.unique(own["sample"])[nth]
+        own = own.filter(pc.equal(own["sample"], sample))
         table = own.select(["name", "data_start", "size"])
         return list(table.rename_columns(["name", "start", "size"]).to_pylist())
 
@@ -145,13 +152,18 @@ class _Reader:
         return {shard: table for shard, table in tables.items() if table is not None}
 
     def _row(
-        self, path: str, kind: TableKind, key: str, columns: Sequence[str] | None = None
+        self,
+        path: str,
+        kind: TableKind,
+        key: str,
+        nth: int,
+        columns: Sequence[str] | None = None,
     ) -> dict[str, Any] | None:
         table = self._table(path, kind, columns)
         if table is None:
             return None
         rows: list[dict[str, Any]] = table.filter(pc.equal(table["key"], key)).to_pylist()
-        return rows[0] if rows else None
+        return rows[nth] if nth < len(rows) else None
 
     def _table(
         self, path: str, kind: TableKind, columns: Sequence[str] | None = None

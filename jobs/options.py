@@ -7,9 +7,17 @@ from typing import Annotated
 import typer
 
 from curation.errors import InputError, UnknownNameError
+from jobs.hints import remember_recipe
 
 RecipeOption = Annotated[
-    Path, typer.Option("--recipe", "-r", help="The settings file.", show_default=True)
+    Path,
+    typer.Option(
+        "--recipe",
+        "-r",
+        help="The settings file.",
+        show_default=True,
+        callback=remember_recipe,
+    ),
 ]
 ShardsOption = Annotated[
     str | None,

@@ -18,7 +18,7 @@ from curation.storage import open_storage
 from curation_assets.lineage import Lineage
 from jobs.calibrate import advice, calibration_page, draw_images
 from jobs.calibrate import calibrate as measure
-from jobs.console import print_json, print_result, result_table
+from jobs.console import print_json, print_line, print_result, result_table
 from jobs.options import JsonOption, RecipeOption
 
 
@@ -32,7 +32,7 @@ def calibrate(
     """Edit a sample of your images, and print which thresholds find the copies."""
     settings = load_recipe(recipe)
     images = draw_images(settings, num_images)
-    found = measure(settings, images, lambda line: typer.echo(line, err=True))
+    found = measure(settings, images, print_line)
     output = open_storage(settings.output, settings.s3)
     path = Lineage(settings).artifacts.calibration
     page = calibration_page(settings, images, found)

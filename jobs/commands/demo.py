@@ -9,7 +9,13 @@ from rich.table import Table
 
 from curation.recipe import load_recipe
 from jobs.commands.run import run_tables
-from jobs.console import print_json, print_result, result_table, terminal_progress
+from jobs.console import (
+    print_json,
+    print_line,
+    print_result,
+    result_table,
+    terminal_progress,
+)
 from jobs.demo import DemoResult, run_demo
 from jobs.exit_codes import EXIT_DIFFERENCE
 from jobs.instance import ROOT
@@ -26,7 +32,7 @@ def demo(
     """Make shards with planted flaws, curate them, and compare with what was planted."""
     settings = load_recipe(recipe)
     with terminal_progress() as progress:
-        done = run_demo(settings, progress, lambda line: typer.echo(line, err=True))
+        done = run_demo(settings, progress, print_line)
     summary = summarize(settings, done.dataset.shards)
     if as_json:
         print_json(summary.as_json() | done.runs.as_json() | _as_json(done))

@@ -10,7 +10,7 @@ from curation.errors import NotFoundError
 from curation.index import ShardIndex, build_index
 from curation.storage import Storage, open_storage, open_stored_file
 from curation.tar import read_members
-from jobs.console import format_bytes, print_json, print_result, result_table
+from jobs.console import format_bytes, print_json, print_line, print_result, result_table
 from jobs.options import JsonOption
 
 
@@ -57,7 +57,7 @@ def _bring_up_to_date(target: Storage, path: str, index: ShardIndex) -> str:
         wrong = find_difference(there, index)
         if wrong is None:
             return "was there"
-        typer.echo(f"{target.url}/{path} was wrong: {wrong}", err=True)
+        print_line(f"{target.url}/{path} was wrong: {wrong}")
         done = "replaced"
     target.write(path, format_index(index))
     return done
@@ -65,7 +65,5 @@ def _bring_up_to_date(target: Storage, path: str, index: ShardIndex) -> str:
 
 def _tell_losses(found: ShardIndex, tar: str) -> None:
     for row in found.losses.to_pylist():
-        typer.echo(
-            f"{tar}: {row['name'] or 'bytes'} at {row['header_start']}: {row['loss']}",
-            err=True,
-        )
+        name, start = row["name"] or "bytes", row["header_start"]
+        print_line(f"{tar}: {name} at {start}: {row['loss']}")

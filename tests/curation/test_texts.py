@@ -3,6 +3,7 @@
 import codecs
 import json
 import math
+import unicodedata
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ from curation.texts import (
     parse_json,
     parse_members,
     plain_text,
+    printable,
 )
 
 values = st.recursive(
@@ -154,3 +156,31 @@ def test_a_number_that_is_none_is_no_text_of_another() -> None:
     numbers = [float(v) for v in parse_json("[NaN, Infinity, -Infinity]")]
     assert math.isnan(numbers[0])
     assert numbers[1:] == [math.inf, -math.inf]
+
+
+STEERING = {"Cc", "Zl", "Zp", "Cs"}  # Unicode's categories, and what turns text around
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+@given(st.text(st.characters()))
+def test_nothing_that_is_shown_steers_a_terminal(text: str) -> None:
+    shown = printable(text)
+    for character in shown:
+        steers = unicodedata.category(character) in STEERING
+        assert character in "\t\n" or not steers
+        assert unicodedata.bidirectional(character) not in TURNING
+    shown.encode()
+    if all(c.isprintable() for c in text):
+        assert shown == text
+
+
+@pytest.mark.parametrize("code", [*range(9), *range(11, 32), *range(127, 160)])
+def test_every_control_character_is_an_escape(code: int) -> None:
+    assert printable(f"a{chr(code)}[2J") == f"a\\x{code:02x}[2J"
+
+
+@pytest.mark.parametrize(
+    "character", "\u200e\u200f\u061c\u202e\u2066\u2028\ufeff\U000e0041"
+)
+def test_what_turns_or_hides_text_is_an_escape(character: str) -> None:
+    assert printable(character) == f"\\u{ord(character):04x}"

@@ -2,17 +2,26 @@
 
 import io
 import json
+import logging
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress as Bars
 
 from jobs.console import (
+    BarProgress,
     format_bytes,
     print_json,
+    print_line,
+    print_result,
     result_table,
     shorten,
+    tell_logs,
     terminal_progress,
 )
+
+HOSTILE = "a\x1b[2J\x9b31m\x7f\r\u202eb :dog: [red]"
+SHOWN = "a\\x1b[2J\\x9b31m\\x7f\\x0d\\u202eb :dog: [red]"
 
 
 @pytest.mark.parametrize(
@@ -68,3 +77,48 @@ def test_without_a_terminal_progress_is_plain_lines(
 
 def test_a_long_text_is_cut_and_a_short_one_is_not() -> None:
     assert [shorten("abc", 3), shorten("abcd", 3)] == ["abc", "ab…"]
+
+
+def test_no_text_steers_the_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    tell_logs()
+    print_result(HOSTILE, result_table("", ("", HOSTILE), [("x", HOSTILE), (HOSTILE, "")]))
+    print_result(result_table(HOSTILE, ("", ""), [("x" * 70, "")]))
+    print_line(f"error: {HOSTILE}")
+    record = logging.LogRecord(
+        "curation", logging.WARNING, "", 0, "of %s", (HOSTILE,), None
+    )
+    assert logging.lastResort
+    logging.lastResort.handle(record)  # as it does where nobody else takes it
+    with terminal_progress() as progress:
+        progress.start("embeddings", 2)
+        progress.fail(HOSTILE, HOSTILE)
+        progress.advance(HOSTILE, 1)
+    out, err = capfd.readouterr()
+    assert out.count(SHOWN) == 5
+    assert err.count(SHOWN) == 5
+    assert not {"\x1b", "\x9b", "\x7f", "\r", "\u202e"} & {*out, *err}
+
+
+def test_no_reason_steers_a_terminal_with_bars() -> None:
+    file = io.StringIO()
+    with Bars(console=Console(file=file, width=200, emoji=False)) as bars:
+        BarProgress(bars).fail("shard", HOSTILE)
+    assert f"shard failed: {SHOWN}" in file.getvalue()
+
+
+def test_json_holds_no_control_characters_and_bytes_in_hex(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_json({HOSTILE: b"\x00\xff"})
+    told = capsys.readouterr().out
+    assert told.isascii() and told.replace("\n", "").isprintable()
+    assert json.loads(told) == {HOSTILE: "00ff"}
+
+
+def test_a_long_word_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/" + "x" * 150 + "/" + "y" * 64
+    print_result(result_table("", ("", "what"), [("a", path)]))
+    assert path in "".join(capsys.readouterr().out.replace("│", " ").split())

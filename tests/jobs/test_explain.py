@@ -1,10 +1,21 @@
 """The story of one sample."""
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from curation.errors import UnknownNameError
-from curation.tables import FILTERED, read_table
+from curation.tables import (
+    CATALOG,
+    EMBEDDINGS,
+    FILTERED,
+    SCORES,
+    SELECTION,
+    read_about,
+    read_table,
+    write_table,
+)
 from jobs.commands.explain import _decision
 from jobs.explain import explain
 from jobs.release import make_release, make_takedown
@@ -62,6 +73,40 @@ def test_byte_ranges_are_those_of_the_files(curated: Curated) -> None:
 def test_a_key_in_several_shards_has_several_stories(curated: Curated) -> None:
     stories = explain(curated.recipe, "cover", SHARDS)
     assert [story.shard for story in stories] == list(SHARDS)
+
+
+def test_samples_of_one_key_in_one_shard_are_told_apart(curated: Curated) -> None:
+    key = planted(curated, "photograph")["key"]
+    (before,) = explain(curated.recipe, key, SHARDS)
+    paths = curated.artifacts
+    for path, kind in [
+        (paths.embeddings(before.shard), EMBEDDINGS),
+        (paths.scores(before.shard), SCORES),
+        (paths.selection(before.shard), SELECTION),
+        (paths.catalog(before.shard), CATALOG),
+    ]:
+        table = read_table(curated.output, path, kind)
+        again, losses = table.filter(pc.equal(table["key"], key)), table.slice(0, 0)
+        if kind is CATALOG:
+            losses = table.filter(pc.is_null(table["sample"]))
+            table = table.filter(pc.is_valid(table["sample"]))
+            last = pa.array([9999] * len(again), pa.int32())
+            again = again.set_column(0, "sample", last)
+        about = read_about(curated.output, path)
+        both = pa.concat_tables([table, again, losses])
+        names = ("table", "version", "num_rows")
+        kept = {name: value for name, value in about.items() if name not in names}
+        write_table(curated.output, path, kind, both, **kept)
+    first, second = explain(curated.recipe, key, SHARDS)
+    assert first == before
+    assert second.components == before.components
+
+
+def test_unknown_keys_are_listed_once(curated: Curated) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        explain(curated.recipe, "nonesuch", SHARDS)
+    listed = str(caught.value).rpartition("exist: ")[2].partition(" …")[0].split(", ")
+    assert len(listed) == len(set(listed))
 
 
 def test_a_quarantined_sample_says_why(curated: Curated) -> None:

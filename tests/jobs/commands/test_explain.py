@@ -23,6 +23,19 @@ def test_json_has_every_story(curated: Curated, run_json: Callable[..., Any]) ->
     assert [story["shard"] for story in told] == ["00000", "train/00001", "train/00002"]
 
 
+def test_hashes_and_paths_are_told_whole(
+    curated: Curated, run: Run, run_json: Callable[..., Any]
+) -> None:
+    rows = pq.read_table(curated.folder / "raw" / "planted.parquet").to_pylist()
+    key = next(row for row in rows if row["kind"] == "photograph")["key"]
+    (story,) = run_json("explain", key, "--recipe", curated.recipe_file)
+    _, out = run("explain", key, "--recipe", curated.recipe_file)
+    cells = [line.split("│")[2].strip() for line in out.splitlines() if "│" in line]
+    for whole in (story["facts"]["sha256"], story["url"], story["filtered_url"]):
+        assert whole is None or whole in "".join(cells)
+    assert len(bytes.fromhex(story["facts"]["perceptual_hash"])) == 32
+
+
 def test_a_group_of_copies_is_told_in_a_table(curated: Curated, run: Run) -> None:
     rows = pq.read_table(curated.folder / "raw" / "planted.parquet").to_pylist()
     copy = next(row for row in rows if row["kind"] == "exact_copy")
