@@ -63,6 +63,9 @@ class NotFoundError(CurationError, FileNotFoundError):
 class StorageError(CurationError, OSError):
     """Storage failed in a way that may pass: the same call may work later."""
 
+    reached = True
+    """Whether there was an answer; False where no connection could be made."""
+
 
 class DataError(CurationError):
     """The bytes are wrong: trying again won't help."""

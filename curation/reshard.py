@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 
 from curation.errors import TableError
 from curation.index import ShardIndex
-from curation.storage.base import ByteRange, Storage, StoredFile
+from curation.storage.base import ByteRange, Storage, StoredFile, check_unchanged
 from curation.tables import EMBEDDING
-from curation.tar import check_unchanged
 from curation.tar_header import ZERO_BLOCK
 
 END_OF_ARCHIVE = 2 * ZERO_BLOCK  # POSIX asks for two; more would only fill up tape records

@@ -7,11 +7,11 @@ use. Which members make a sample belongs in ``index.py``.
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from curation.errors import StaleError
 from curation.index import ShardIndex
-from curation.storage.base import Storage
+from curation.storage.base import Storage, StoredFile
 
 MAX_COMPONENT_BYTES = 512 << 20  # what one member may make this process hold
 BLOCK_BYTES = 8 << 20  # of components, read together
@@ -62,16 +62,17 @@ def read_samples(
         Every sample of the index, also those that have no such component.
 
     Raises:
-        StaleError: The tar ends before a component does: it is not the one that was
-            indexed.
+        StaleError: The tar is not the one that was indexed, or ends before a component
+            does.
         NotFoundError: The tar is gone.
     """
     wanted = frozenset(extension.lower() for extension in extensions)
+    file = replace(index.file, path=path)
     with ThreadPoolExecutor(BLOCKS_AHEAD) as threads:
         under_way: deque[tuple[list[_Unread], list[Future[_Contents]]]] = deque()
         for block in _blocks(index, wanted):
             reads = [
-                threads.submit(_read_span, storage, path, span) for span in _spans(block)
+                threads.submit(_read_span, storage, file, span) for span in _spans(block)
             ]
             under_way.append((block, reads))
             if len(under_way) > BLOCKS_AHEAD:
@@ -145,12 +146,12 @@ def _spans(block: list[_Unread]) -> Iterator[list[Component]]:
         yield span
 
 
-def _read_span(storage: Storage, path: str, span: list[Component]) -> _Contents:
+def _read_span(storage: Storage, file: StoredFile, span: list[Component]) -> _Contents:
     start, stop = span[0].start, span[-1].start + span[-1].size
-    data = storage.read(path, start, stop)
+    data = storage.read_version(file, start, stop)
     if len(data) != stop - start:
         raise StaleError(
-            f"{storage.url}/{path}: its index has data up to byte {stop}, but the tar ends "
-            f"at {start + len(data)}; the shard was replaced: make its index again"
+            f"{storage.url}/{file.path}: its index has data up to byte {stop}, but the tar "
+            f"ends at {start + len(data)}; the shard was replaced: make its index again"
         )
     return {p.start: data[p.start - start : p.start - start + p.size] for p in span}

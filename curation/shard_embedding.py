@@ -14,8 +14,8 @@ from curation.index import ShardIndex, read_catalog
 from curation.recipe import ImageSettings
 from curation.samples import read_samples
 from curation.storage import LocalCopies, Storage
+from curation.storage.base import check_unchanged
 from curation.tables import EMBEDDINGS, read_about, read_table, write_table
-from curation.tar import check_unchanged
 
 TEXT_EXTENSIONS = ("txt", "json")
 

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from curation.errors import ShardError, StaleError, StorageError
-from curation.storage.base import Storage, StoredFile
+from curation.errors import ShardError, StorageError
+from curation.storage.base import Storage, StoredFile, check_unchanged
 from curation.tar_header import BLOCK, CONTIGUOUS, FILE, header_name
 from curation.tar_walk import Batch, FileAccess, Loss, TarWalk, text_of
 
@@ -100,22 +100,6 @@ def read_members(
         damage=walk.damage,
         trailing=walk.trailing,
     )
-
-
-def check_unchanged(storage: Storage, file: StoredFile) -> None:
-    """Make sure that a file is still the one that was read before.
-
-    Raises:
-        StaleError: It has another size or version now.
-        NotFoundError: It is gone.
-    """
-    found = storage.stat(file.path)
-    if found != file:
-        raise StaleError(
-            f"{storage.url}/{file.path}: {file.size} bytes of version {file.version} were "
-            f"indexed, found {found.size} bytes of version {found.version}; the shard was "
-            "replaced: make its index again, and what follows from it"
-        )
 
 
 _NONE = (pa.array([], pa.string()), (np.empty(0, np.uint8), *(np.empty(0, np.int64),) * 3))

@@ -12,7 +12,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from http.server import (
+    BaseHTTPRequestHandler,
+    SimpleHTTPRequestHandler,
+    ThreadingHTTPServer,
+)
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -24,6 +31,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from curation.artifacts import Artifacts
 from curation.recipe import Recipe, load_recipe
 from curation.storage import LocalStorage, S3Settings, S3Storage
+from tests.faulty_proxy import FaultyProxy, handler_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -175,6 +183,46 @@ def serve_http() -> Iterator[Callable[[Path], str]]:
             return f"http://127.0.0.1:{port}"
 
         yield serve
+
+
+@pytest.fixture
+def web_server() -> Iterator[Callable[[Path], str]]:
+    """Serve folders by Python's own server, which knows no ranges and no ETags."""
+    with contextlib.ExitStack() as servers:
+
+        def serve(folder: Path) -> str:
+            handler = partial(_QuietHandler, directory=str(folder))
+            return f"http://127.0.0.1:{servers.enter_context(_serving(handler))}"
+
+        yield serve
+
+
+@pytest.fixture
+def faulty() -> Iterator[Callable[[str], FaultyProxy]]:
+    """Put a proxy that fails as it is told before a server."""
+    with contextlib.ExitStack() as servers:
+
+        def before(upstream: str) -> FaultyProxy:
+            proxy = FaultyProxy(upstream)
+            port = servers.enter_context(_serving(handler_of(proxy)))
+            proxy.url = f"http://127.0.0.1:{port}"
+            return proxy
+
+        yield before
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Run a server in a thread; give its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
 
 
 @pytest.fixture

@@ -36,12 +36,13 @@ from curation.storage.base import (
     ByteRange,
     Part,
     Storage,
+    check_unchanged,
     near_parts,
     read_group,
     run_ahead,
 )
 from curation.tables import EMBEDDING, FILTERED, embedding_matrix, read_about, write_table
-from curation.tar import check_unchanged, read_members
+from curation.tar import read_members
 from curation.tar_header import format_header
 
 LOCAL_GAP, REMOTE_GAP = 8 << 10, 256 << 10  # bytes read along rather than asked around

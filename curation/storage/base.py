@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar, cast
 
-from curation.errors import InputError
+from curation.errors import InputError, StaleError
 
 T = TypeVar("T")
 
@@ -86,6 +86,21 @@ class Storage(ABC):
     def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
         """Read bytes ``[start, stop)``; fewer where the file ends before ``stop``."""
 
+    def read_version(
+        self, file: StoredFile, start: int = 0, stop: int | None = None
+    ) -> bytes:
+        """Read bytes as :meth:`read`, of a file that must still be what was listed.
+
+        Places that were found in a file earlier, such as those of an index, mean nothing
+        in another one that has taken its name.
+
+        Raises:
+            StaleError: It has another size or version now.
+        """
+        data = self.read(file.path, start, stop)
+        check_unchanged(self, file)
+        return data
+
     @abstractmethod
     def open_reader(self, path: str) -> BinaryIO:
         """Open a file for reading from any position; the caller closes it."""
@@ -143,6 +158,28 @@ class Storage(ABC):
         except FileNotFoundError:
             return False
         return True
+
+
+def check_unchanged(storage: Storage, file: StoredFile) -> None:
+    """Make sure that a file is still the one that was read before.
+
+    Raises:
+        StaleError: It has another size or version now.
+        NotFoundError: It is gone.
+    """
+    found = storage.stat(file.path)
+    if found != file:
+        raise replaced(storage, file, found)
+
+
+def replaced(storage: Storage, file: StoredFile, found: StoredFile) -> StaleError:
+    """Say that a file is not the one that was read before."""
+    kind = "shard" if file.path.endswith(".tar") else "file"
+    return StaleError(
+        f"{storage.url}/{file.path}: {file.size} bytes of version {file.version} were "
+        f"indexed, found {found.size} bytes of version {found.version}; the {kind} was "
+        "replaced: make its index again, and what follows from it"
+    )
 
 
 def once_per_process(owner: object, name: str, make: Callable[[], T]) -> T:

@@ -3,14 +3,17 @@
 Listing needs a server that lists folders as HTML links, as most file servers do. Ranges
 are asked for; a server that ignores them sends the whole file, which is then kept until
 another one is asked for, so that reading a shard piece by piece still fetches it once.
+
+Every request is repeated while it fails in a way that may pass: ``retries.py``.
 """
 
-import asyncio
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, unquote
 
 from curation.errors import CurationError, InputError, NotFoundError, StorageError
@@ -20,18 +23,45 @@ from curation.storage.base import (
     checked_path,
     is_hidden,
     once_per_process,
+    replaced,
 )
+from curation.storage.retries import SILENCE_SECONDS, Retries
 
 if TYPE_CHECKING:
+    from aiohttp import ClientResponse
     from fsspec.implementations.http import HTTPFileSystem
+
+T = TypeVar("T")
 
 _VERSION_FIELDS = ("ETag", "Content-MD5", "Digest", "Last-Modified")
 _READER_BLOCK = 1 << 20  # bytes that a reader fetches at a time
 
-_REFUSED = (401, 403, 405)
+_REQUESTS_AT_ONCE = 32  # while a folder is listed
+
 _GONE = (404, 410)
+_MAY_PASS = (408, 425, 429, *range(500, 600))  # of 4xx only what asks for another try
 _RANGE_BEYOND_END = 416
 _PARTIAL = 206
+_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a server sent of a file."""
+
+    data: bytes
+    is_range: bool
+    """Whether it is the range that was asked for, not the whole file."""
+    size: int | None
+    """Of the whole file, if it was told."""
+    versions: tuple[str, ...]
+    """By each of the headers that tell one, the best first."""
+
+    def is_of(self, file: StoredFile) -> bool:
+        """Tell whether nothing says that it is of another file than was listed."""
+        if self.size is not None and self.size != file.size:
+            return False
+        return not (self.versions and file.version) or file.version in self.versions
 
 
 @dataclass(frozen=True)
@@ -40,8 +70,11 @@ class HttpStorage(Storage):
 
     root: str
     """``http://…`` or ``https://…``."""
-    _whole: dict[str, bytes] = field(
+    _whole: dict[str, _Answer] = field(
         default_factory=dict, init=False, repr=False, compare=False
+    )
+    _retries: Retries = field(
+        default_factory=Retries, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
@@ -53,39 +86,46 @@ class HttpStorage(Storage):
 
     def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
         top = self._place(folder) if folder else self.root
-        with _translated(top):
-            found = self._links(f"{top}/")
+        found = self._links(f"{top}/")
         names = [unquote(url.removeprefix(f"{self.root}/")) for url in found]
         kept = [n for n in names if n.endswith(suffix) and not is_hidden(n)]
-        with _translated(top):
-            infos = self._call(self._infos, [self._place(name) for name in kept])
-        listed = map(_stored, kept, infos)
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+            listed = list(threads.map(self.stat, kept))
         return sorted(listed, key=lambda file: file.path)
 
     def stat(self, path: str) -> StoredFile:
-        place = self._place(path)
-        with _translated(place):
-            return _stored(path, self.file_system.info(place))
+        return self._ask(self._place(path), self._look_up, path)
 
     def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        return self._read(path, start, stop, None)
+
+    def read_version(
+        self, file: StoredFile, start: int = 0, stop: int | None = None
+    ) -> bytes:
+        return self._read(file.path, start, stop, file)
+
+    def _read(
+        self, path: str, start: int, stop: int | None, file: StoredFile | None
+    ) -> bytes:
         if stop is not None and stop <= start:
             self.stat(path)  # HTTP has no empty ranges, but the file must be there
             return b""
         place = self._place(path)
-        if place in self._whole:
-            return self._whole[place][start:stop]
-        with _translated(place):
-            data, is_range = cast(
-                tuple[bytes, bool], self._call(self._fetch, place, start, stop)
-            )
-        if is_range:
-            return data
+        answer = self._whole.get(place)
+        if answer is None:
+            answer = self._ask(place, self._fetch, start, stop)
+        if file is not None and not answer.is_of(file):
+            self._whole.clear()  # what comes next may be the file that is asked for
+            size = len(answer.data) if answer.size is None else answer.size
+            raise replaced(self, file, StoredFile(path, size, "".join(answer.versions[:1])))
+        if answer.is_range:
+            return answer.data
         self._whole.clear()
-        self._whole[place] = data
-        return data[start:stop]
+        self._whole[place] = answer
+        return answer.data[start:stop]
 
     def open_reader(self, path: str) -> BinaryIO:
-        reader = _RangeReader(self, path, self.stat(path).size)
+        reader = _RangeReader(self, self.stat(path))
         return io.BufferedReader(reader, _READER_BLOCK)
 
     def open_writer(self, path: str) -> AbstractContextManager[BinaryIO]:
@@ -99,14 +139,29 @@ class HttpStorage(Storage):
         return once_per_process(self, "_file_system", self._connect)
 
     def _connect(self) -> "HTTPFileSystem":
+        from aiohttp import ClientTimeout
         from fsspec.implementations.http import HTTPFileSystem
 
-        return HTTPFileSystem(skip_instance_cache=True, use_listings_cache=False)
+        # a whole tar may take long; what must not is waiting for the next byte
+        timeout = ClientTimeout(
+            total=None, sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS
+        )
+        return HTTPFileSystem(
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            client_kwargs={"timeout": timeout},
+        )
 
-    def _call(self, function: Any, *args: Any) -> Any:
+    def _ask(self, place: str, ask: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Have a request about a place made, again and again if need be."""
         from fsspec.asyn import sync
 
-        return sync(self.file_system.loop, function, *args)
+        def once() -> T:
+            with _translated(place):
+                found: T = sync(self.file_system.loop, ask, place, *args)
+            return found
+
+        return self._retries.call(once)
 
     def _links(self, folder: str) -> list[str]:
         """Give the files that a folder's page, and those of its folders, link to."""
@@ -118,28 +173,49 @@ class HttpStorage(Storage):
         return found
 
     def _linked_from(self, folder: str) -> list[str]:
+        async def ask(place: str) -> list[str]:
+            links: list[str] = await self.file_system._ls(place, detail=False)
+            return links
+
         try:
-            links: list[str] = self.file_system.ls(folder, detail=False)
-        except FileNotFoundError:
+            links = self._ask(folder, ask)
+        except NotFoundError:
             return []
         return [link.replace("/./", "/") for link in links]
 
-    async def _infos(self, places: list[str]) -> list[dict[str, Any]]:
-        return list(await asyncio.gather(*map(self.file_system._info, places)))
-
-    async def _fetch(self, place: str, start: int, stop: int | None) -> tuple[bytes, bool]:
-        """Give the bytes that the server sends, and whether they are the range alone."""
+    async def _look_up(self, place: str, path: str) -> StoredFile:
+        """Ask for the headers of a file; where HEAD is refused, by the begin of a GET."""
         session = await self.file_system.set_session()
-        headers = {"Accept-Encoding": "identity"}
+        status = 0
+        for method in ("HEAD", "GET"):
+            async with session.request(
+                method, place, headers=_AS_STORED, allow_redirects=True
+            ) as response:
+                status = response.status
+                if status in (*_GONE, *_MAY_PASS) and status not in _NO_HEAD:
+                    response.raise_for_status()
+                size = _size_of(response)
+                if response.ok and size is not None:
+                    return StoredFile(path, size, "".join(_versions_of(response)[:1]))
+        response.raise_for_status()
+        raise InputError(f"{place}: the server does not say how long the file is")
+
+    async def _fetch(self, place: str, start: int, stop: int | None) -> _Answer:
+        session = await self.file_system.set_session()
+        headers = dict(_AS_STORED)
         if start or stop is not None:
             last = "" if stop is None else stop - 1
             headers["Range"] = f"bytes={start}-{last}"
         async with session.get(place, headers=headers) as response:
+            size, versions = _size_of(response), tuple(_versions_of(response))
             if response.status == _RANGE_BEYOND_END:
-                return b"", True
+                return _Answer(b"", True, size, versions)
             response.raise_for_status()
+            is_range = response.status == _PARTIAL or "Range" not in headers
             data = await response.read()
-            return data, response.status == _PARTIAL or "Range" not in headers
+            if response.status == _PARTIAL:
+                _check_range(place, response.headers, start, stop, len(data))
+            return _Answer(data, is_range, size, versions)
 
     def _place(self, path: str) -> str:
         return f"{self.root}/{quote(checked_path(path))}"
@@ -151,7 +227,7 @@ class HttpStorage(Storage):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "_whole": {}}
+        return {"root": self.root, "_whole": {}, "_retries": self._retries}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -160,8 +236,8 @@ class HttpStorage(Storage):
 class _RangeReader(io.RawIOBase):
     """A file that is read range by range."""
 
-    def __init__(self, storage: HttpStorage, path: str, size: int) -> None:
-        self._storage, self._path, self._size = storage, path, size
+    def __init__(self, storage: HttpStorage, file: StoredFile) -> None:
+        self._storage, self._file, self._size = storage, file, file.size
         self._position = 0
 
     def readable(self) -> bool:
@@ -179,34 +255,77 @@ class _RangeReader(io.RawIOBase):
         stop = min(self._position + len(buffer), self._size)
         if stop <= self._position:
             return 0
-        data = self._storage.read(self._path, self._position, stop)
+        data = self._storage.read_version(self._file, self._position, stop)
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
 
-def _stored(path: str, info: dict[str, Any]) -> StoredFile:
-    if info["size"] is None:
-        raise StorageError(f"{info['name']}: the server does not say how long the file is")
-    version = next((str(info[f]) for f in _VERSION_FIELDS if f in info), "")
-    return StoredFile(path, info["size"], version.strip('"'))
+_AS_STORED: Mapping[str, str] = {"Accept-Encoding": "identity"}
+
+_NO_HEAD = (405, 501)
+"""What servers answer that know no HEAD, or allow none."""
+
+
+def _size_of(response: "ClientResponse") -> int | None:
+    """Give the length of the whole file that an answer is about, if it says so."""
+    told = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if told:
+        return None if told[3] == "*" else int(told[3])
+    encoding = response.headers.get("Content-Encoding", "identity")
+    length = response.headers.get("Content-Length", "")
+    is_whole = response.ok and response.status != _PARTIAL and encoding == "identity"
+    return int(length) if is_whole and length.isdecimal() else None
+
+
+def _versions_of(response: "ClientResponse") -> list[str]:
+    found = (response.headers.get(name, "").strip('"') for name in _VERSION_FIELDS)
+    return [version for version in found if version]
+
+
+def _check_range(
+    place: str, headers: Mapping[str, str], start: int, stop: int | None, found: int
+) -> None:
+    """Make sure that an answer is the range that was asked for, up to the file's end."""
+    told = _RANGE.fullmatch(headers.get("Content-Range", ""))
+    if told is None or told[1] is None:
+        return
+    first, size = int(told[1]), told[3]
+    end = None if size == "*" else int(size)
+    wanted = stop if end is None else min(end, end if stop is None else stop)
+    if first != start or (wanted is not None and start + found < wanted):
+        raise StorageError(
+            f"{place}: bytes {start} to {'the end' if stop is None else stop} were asked "
+            f"for, the server sent {found} from byte {first}; the same call may work later"
+        )
 
 
 @contextmanager
 def _translated(place: str) -> Iterator[None]:
     """Raise this package's errors for those of fsspec and aiohttp."""
+    from aiohttp import ClientConnectorError, InvalidURL
+
     try:
         yield
     except CurationError:
         raise
     except FileNotFoundError as error:
         raise NotFoundError(f"{place}: the server has no such file") from error
+    except ClientConnectorError as error:
+        raise _failed(place, error, reached=False) from error
+    except InvalidURL as error:
+        raise InputError(f"{place}: not a URL that can be asked for") from error
     except Exception as error:
         status = getattr(error, "status", None)
         if status in _GONE:
             raise NotFoundError(f"{place}: the server has no such file") from error
-        if status in _REFUSED:
+        if isinstance(status, int) and 400 <= status < 500 and status not in _MAY_PASS:
             raise InputError(f"{place}: the server refuses it ({error})") from error
-        raise StorageError(
-            f"{place}: {type(error).__name__}: {error}; the same call may work later"
-        ) from error
+        raise _failed(place, error, reached=True) from error
+
+
+def _failed(place: str, error: Exception, *, reached: bool) -> StorageError:
+    name = type(error).__name__
+    failed = StorageError(f"{place}: {name}: {error}; the same call may work later")
+    failed.reached = reached
+    return failed

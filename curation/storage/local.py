@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, cast
 
 from curation.errors import CurationError, InputError, NotFoundError, StorageError
@@ -23,6 +24,7 @@ from curation.storage.base import (
     part_blocks,
     part_size,
     past_the_end,
+    replaced,
     span,
 )
 
@@ -64,7 +66,7 @@ class LocalStorage(Storage):
         place = self._place(path)
         with _translated(place):
             stat = place.stat()
-            if not place.is_file():
+            if not S_ISREG(stat.st_mode):
                 raise NotFoundError(f"{place}: expected a file, found a folder")
         return _stored(path, stat)
 
@@ -72,6 +74,28 @@ class LocalStorage(Storage):
         with _translated(place := self._place(path)), open(place, "rb") as file:
             file.seek(start)
             return file.read() if stop is None else file.read(max(stop - start, 0))
+
+    def read_version(
+        self, file: StoredFile, start: int = 0, stop: int | None = None
+    ) -> bytes:
+        with _translated(place := self._place(file.path)), open(place, "rb") as opened:
+            opened.seek(start)
+            data = opened.read() if stop is None else opened.read(max(stop - start, 0))
+            self.check_open(opened, file)
+        return data
+
+    def check_open(self, opened: BinaryIO, file: StoredFile) -> None:
+        """Make sure that an open file is still what was listed, after reading of it.
+
+        A file that was replaced by renaming another one to its name is still what it was,
+        for whoever has it open.
+
+        Raises:
+            StaleError: It has another size or version.
+        """
+        stat = os.fstat(opened.fileno())
+        if stat.st_size != file.size or str(stat.st_mtime_ns) != file.version:
+            raise replaced(self, file, _stored(file.path, stat))
 
     def open_reader(self, path: str) -> BinaryIO:
         with _translated(place := self._place(path)):

@@ -137,6 +137,16 @@ class WithLocalCopy(Storage):
                 return file.read(-1 if stop is None else max(stop - start, 0))
         return self.origin.read(path, start, stop)
 
+    def read_version(
+        self, file: StoredFile, start: int = 0, stop: int | None = None
+    ) -> bytes:
+        # a copy is named after the version that it is of
+        if self.copy_path.name == _name(self.origin, file):
+            with suppress(FileNotFoundError), open(self.copy_path, "rb") as copied:
+                copied.seek(start)
+                return copied.read(-1 if stop is None else max(stop - start, 0))
+        return self.origin.read_version(file, start, stop)
+
     def open_reader(self, path: str) -> BinaryIO:
         if path == self.copied:
             with suppress(FileNotFoundError):

@@ -1,4 +1,8 @@
-"""Files under a prefix of an S3 bucket, or of any server that speaks S3."""
+"""Files under a prefix of an S3 bucket, or of any server that speaks S3.
+
+What reads and looks up is repeated while it fails in a way that may pass: ``retries.py``.
+Each request, of writes too, is first repeated a few times by botocore.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,8 +32,10 @@ from curation.storage.base import (
     once_per_process,
     part_blocks,
     part_size,
+    replaced,
     run_ahead,
 )
+from curation.storage.retries import Retries
 
 if TYPE_CHECKING:
     import s3fs
@@ -77,6 +83,12 @@ class S3Storage(Storage):
     bucket: str
     prefix: str = ""
     settings: S3Settings = field(default_factory=S3Settings)
+    _retries: Retries = field(
+        default_factory=partial(Retries, first_tries=1),
+        init=False,
+        repr=False,
+        compare=False,
+    )
 
     @property
     def url(self) -> str:
@@ -84,7 +96,7 @@ class S3Storage(Storage):
 
     def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
         top = self._place(folder) if folder else self.url.removeprefix("s3://")
-        found: dict[str, dict[str, Any]] = self._call(
+        found: dict[str, dict[str, Any]] = self._ask(
             self.file_system.find, top, detail=True, refresh=True
         )
         start = len(self.url.removeprefix("s3://")) + 1
@@ -93,7 +105,7 @@ class S3Storage(Storage):
         return sorted(kept, key=lambda file: file.path)
 
     def stat(self, path: str) -> StoredFile:
-        info = self._call(self.file_system.info, self._place(path), refresh=True)
+        info = self._ask(self.file_system.info, self._place(path), refresh=True)
         if info["type"] != "file":
             raise NotFoundError(f"{self.url}/{path}: expected a file, found a folder")
         return _stored(path, info)
@@ -103,13 +115,27 @@ class S3Storage(Storage):
             self.stat(path)  # S3 has no empty ranges, but the file must be there
             return b""
         place = self._place(path)
-        return cast(bytes, self._call(self._read_range, place, start, stop))
+        return cast(bytes, self._ask(self._read_range, place, start, stop))
+
+    def read_version(
+        self, file: StoredFile, start: int = 0, stop: int | None = None
+    ) -> bytes:
+        if stop is not None and stop <= start:
+            return super().read_version(file, start, stop)
+        place = self._place(file.path)
+        data, tag = cast(
+            tuple[bytes, str], self._ask(self._read_tagged, place, start, stop)
+        )
+        if tag and tag != file.version:
+            raise replaced(self, file, self.stat(file.path))
+        return data
 
     def open_reader(self, path: str) -> BinaryIO:
         place = self._place(path)
-        file = self._call(self.file_system.open, place, "rb")
+        file = self._ask(self.file_system.open, place, "rb")
         # a reader asks the server long after it was opened
-        file.cache.fetcher = _translating(place, file.cache.fetcher)
+        fetch = _translating(place, file.cache.fetcher)
+        file.cache.fetcher = lambda *args: self._retries.call(partial(fetch, *args))
         return cast(BinaryIO, file)
 
     @contextmanager
@@ -224,6 +250,39 @@ class S3Storage(Storage):
                 return b""
             raise
 
+    def _read_tagged(self, place: str, start: int, stop: int | None) -> tuple[bytes, str]:
+        """Read a range, and the ETag that the server sends along with it."""
+        from fsspec.asyn import sync
+
+        try:
+            return cast(
+                tuple[bytes, str],
+                sync(self.file_system.loop, self._get, place, start, stop),
+            )
+        except OSError as error:
+            if _code(error) in _ENDS_BEFORE:
+                return b"", str(self.file_system.info(place, refresh=True)["ETag"]).strip(
+                    '"'
+                )
+            raise
+
+    async def _get(self, place: str, start: int, stop: int | None) -> tuple[bytes, str]:
+        bucket, _, key = place.partition("/")
+        wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+        answer = await self.file_system._call_s3(
+            "get_object",
+            Bucket=bucket,
+            Key=key,
+            **(wanted if start or stop is not None else {}),
+        )
+        async with answer["Body"] as body:
+            data = await body.read()
+        return data, str(answer.get("ETag", "")).strip('"')
+
+    def _ask(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call s3fs as :meth:`_call`, again and again if need be."""
+        return self._retries.call(lambda: self._call(call, *args, **kwargs))
+
     def _place(self, path: str) -> str:
         return f"{self.url.removeprefix('s3://')}/{checked_path(path)}"
 
@@ -258,6 +317,9 @@ _ENDS_BEFORE = ("InvalidRange", "416")
 _REFUSALS = ("InvalidToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed", "400")
 """Codes of refusals that s3fs takes for errors of the call. To a HEAD request with a token
 that has expired AWS answers by a bare 400."""
+
+
+_NO_CONNECTION = ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError")
 
 
 def plan_upload(
@@ -400,7 +462,9 @@ def _translated(where: str, error: Exception) -> CurationError:
             f"s3://{where}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
             "name a profile, or use anonymous access for a public bucket"
         )
-    return StorageError(f"s3://{where}: {name}: {error}; the same call may work later")
+    failed = StorageError(f"s3://{where}: {name}: {error}; the same call may work later")
+    failed.reached = name not in _NO_CONNECTION
+    return failed
 
 
 def _code(error: Exception) -> str:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 import pytest
 
-from curation.errors import InputError, NotFoundError
+from curation.errors import InputError, NotFoundError, StaleError
 from curation.storage.base import ByteRange, Part, Storage
 
 BAD_PATHS = ["", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a/.", "a\0b"]
@@ -43,6 +43,21 @@ class StorageContract(ABC):
         assert storage.read("a", 10, 20) == b""
         assert storage.read("a", 50, 60) == b""
         assert storage.read("a", 5, 5) == b""
+
+    def test_bytes_of_a_version_are_read_only_of_that(self, storage: Storage) -> None:
+        self.put(storage, "a", b"0123456789")
+        file = storage.stat("a")
+        assert storage.read_version(file) == b"0123456789"
+        assert storage.read_version(file, 3, 5) == b"34"
+        assert storage.read_version(file, 8, 100) == b"89"
+        assert storage.read_version(file, 20, 30) == b""
+        assert storage.read_version(file, 5, 5) == b""
+        self.put(storage, "a", b"9876543210")
+        with pytest.raises(StaleError, match="/a: 10 bytes of version"):
+            storage.read_version(file, 3, 5)
+        self.put(storage, "a", b"0123")
+        with pytest.raises(StaleError, match="found 4 bytes"):
+            storage.read_version(file, 3, 5)
 
     def test_writes_what_get_finds(self, storage: Storage) -> None:
         storage.write("x/y/z.bin", b"abc")

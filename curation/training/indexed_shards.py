@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from curation.dali_index import IndexEntry, check_index_fits, parse_index
 from curation.errors import IndexFormatError, InputError, NotFoundError
 from curation.index import build_index, split_names
+from curation.storage.base import StoredFile
 from curation.tar import read_members
 from curation.training.shard_urls import ShardFile
 
@@ -43,6 +44,8 @@ class IndexedShards:
     """The samples of some shards."""
 
     shards: tuple[ShardFile, ...]
+    files: tuple[StoredFile, ...]
+    """What each shard was when it was indexed."""
     counts: tuple[int, ...]
     """Samples of each shard."""
     keys: pa.ChunkedArray
@@ -110,11 +113,14 @@ def index_shards(
     }
     keys = pa.chunked_array([shard.keys for shard in found], pa.string())
     total_bytes = sum(shard.tar_bytes for shard in found)
-    return IndexedShards(tuple(shards), counts, keys, places, total_bytes / sum(counts))
+    files = tuple(shard.file for shard in found)
+    sample_bytes = total_bytes / sum(counts)
+    return IndexedShards(tuple(shards), files, counts, keys, places, sample_bytes)
 
 
 @dataclass(frozen=True)
 class _Indexed:
+    file: StoredFile
     keys: pa.StringArray
     places: dict[str, Places]
     tar_bytes: int
@@ -124,6 +130,7 @@ class _Indexed:
 class _Components:
     """The components of one shard, a column each."""
 
+    file: StoredFile
     keys: pa.StringArray
     """Of the samples."""
     sample: np.ndarray
@@ -140,7 +147,7 @@ def _index_shard(shard: ShardFile, wanted: Mapping[str, Sequence[str]]) -> _Inde
         name: _places(components, extensions, accepted) for name, accepted in wanted.items()
     }
     tar_bytes = int((components.start + components.size).max(initial=0))
-    return _Indexed(components.keys, places, tar_bytes)
+    return _Indexed(components.file, components.keys, places, tar_bytes)
 
 
 def _by_walking(shard: ShardFile) -> _Components:
@@ -155,6 +162,7 @@ def _by_walking(shard: ShardFile) -> _Components:
         )
     rows = index.components
     return _Components(
+        index.file,
         pa.array(index.keys, pa.string()),
         rows["sample"].to_numpy(),
         rows["extension"].combine_chunks(),
@@ -165,6 +173,7 @@ def _by_walking(shard: ShardFile) -> _Components:
 
 def _by_dali_index(shard: ShardFile) -> _Components | None:
     path = f"{shard.path.removesuffix('.tar')}.idx"
+    file = shard.storage.stat(shard.path)
     try:
         text = shard.storage.read(path)
     except NotFoundError:
@@ -179,16 +188,19 @@ def _by_dali_index(shard: ShardFile) -> _Components | None:
     entries = [entry for sample in samples for entry in sample]
     if not all(entry.name for entry in entries):  # version 1.1 has no keys
         return None
-    return _from_entries(samples, entries)
+    return _from_entries(file, samples, entries)
 
 
 def _from_entries(
-    samples: Iterable[Sequence[IndexEntry]], entries: Sequence[IndexEntry]
+    file: StoredFile,
+    samples: Iterable[Sequence[IndexEntry]],
+    entries: Sequence[IndexEntry],
 ) -> _Components:
     sizes = [len(sample) for sample in samples]
     keys, _ = split_names(pa.array([entry.name for entry in entries], pa.string()))
     first = np.cumsum([0, *sizes])[:-1]
     return _Components(
+        file,
         keys.take(pa.array(first)),
         np.repeat(np.arange(len(sizes)), sizes),
         pa.array([entry.extension for entry in entries], pa.string()),

@@ -1,15 +1,25 @@
-"""Reading components of samples in any order, from local tars or from far away."""
+"""Reading components of samples in any order, from local tars or from far away.
+
+Where a component lies was found when the tar was indexed, which may be days ago. So what
+is read is believed only if the tar has the size and the version that it had then, and the
+component's own header, with its key and its length, still stands before it.
+"""
 
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from curation.errors import StaleError, StorageError
+from curation.errors import ShardError, StaleError, StorageError
+from curation.storage import LocalStorage
+from curation.storage.base import check_unchanged
+from curation.tar import Members, read_members
+from curation.tar_header import BLOCK, SIZE
 from curation.training.indexed_shards import IndexedShards, Places
 from curation.training.shard_urls import ShardFile
 
@@ -35,6 +45,8 @@ class SampleBytes:
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
         self._near: dict[tuple[int, int], tuple[bytes, int]] = {}
         self._held: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._key_text: dict[int, tuple[memoryview, memoryview]] = {}
+        self._walked: dict[int, Members] = {}  # shards whose own headers don't say it all
 
     def hold(self, num_samples: int) -> None:
         """Hold about so many samples of tars elsewhere: those that are read mixed."""
@@ -46,9 +58,9 @@ class SampleBytes:
         """Read one component of samples, which all have it.
 
         Raises:
-            StaleError: A tar is shorter than it was when it was indexed.
+            StaleError: A tar is not what it was when it was indexed.
             NotFoundError: A tar is gone.
-            StorageError: Storage failed.
+            StorageError: Storage failed; the message names the sample.
         """
         shards = self.indexed.shards_of(samples).tolist()
         starts, sizes = places.starts[samples].tolist(), places.sizes[samples].tolist()
@@ -56,8 +68,7 @@ class SampleBytes:
         if self.indexed.is_local:
             found = self._read_local(samples, wanted)
         else:
-            self._fetch(_blocks(wanted))
-            found = [self._from_blocks(*place) for place in wanted]
+            found = self._read_elsewhere(samples, wanted)
         for data, (shard, start, size) in zip(found, wanted, strict=True):
             if len(data) != size:
                 raise _too_short(self.indexed.shards[shard], start, size, len(data))
@@ -94,12 +105,101 @@ class SampleBytes:
         apart = (np.diff(shards) != 0) | (np.diff(starts) < 0)
         apart |= starts[1:] - stops[:-1] > MOST_GAP_BYTES
         apart |= np.diff(starts // RUN_BYTES) != 0
-        near = {}
+        near: dict[tuple[int, int], tuple[bytes, int]] = {}
+        of = np.repeat(samples, there.sum(axis=1))
         for begin, end in pairwise([0, *(np.flatnonzero(apart) + 1).tolist(), len(starts)]):
-            shard, first = int(shards[begin]), int(starts[begin])
-            data = self._pread(shard, first, int(stops[begin:end].max()) - first)
+            shard, first = int(shards[begin]), int(starts[begin]) - BLOCK
+            try:
+                data = self._pread(shard, first, int(stops[begin:end].max()) - first)
+            except StorageError as error:
+                raise self._of_sample(error, int(of[begin])) from error
             near.update({(shard, s): (data, first) for s in starts[begin:end].tolist()})
+        # one header of each sample is enough: nobody moves the others beside it
+        leads = np.flatnonzero(np.diff(of, prepend=-1))
+        columns = (shards, starts, stops - starts, of)
+        for *place, sample in zip(
+            *(column[leads].tolist() for column in columns), strict=True
+        ):
+            data, first = near[place[0], place[1]]
+            self._check(sample, (place[0], place[1], place[2]), data, place[1] - first)
         return near
+
+    def _read_elsewhere(
+        self, samples: np.ndarray, wanted: Sequence[tuple[int, int, int]]
+    ) -> list[bytes]:
+        with_headers = [
+            (shard, start - BLOCK, size + BLOCK) for shard, start, size in wanted
+        ]
+        try:
+            self._fetch(_blocks(with_headers))
+        except StorageError as error:
+            places = zip(with_headers, samples.tolist(), strict=True)
+            failed = next(s for p, s in sorted(places) if not self._holds(p))
+            raise self._of_sample(error, failed) from error
+        found = [self._from_blocks(*place) for place in with_headers]
+        for sample, place, data in zip(samples.tolist(), wanted, found, strict=True):
+            self._check(sample, place, data, BLOCK)
+        return [data[BLOCK:] for data in found]
+
+    def _check(
+        self, sample: int, place: tuple[int, int, int], data: bytes, at: int
+    ) -> None:
+        """Make sure that bytes are of a sample: its header stands before place ``at``."""
+        shard, start, size = place
+        offsets, characters = self._keys(shard)
+        row = sample - self._starts[shard]
+        key = characters[offsets[row] : offsets[row + 1]]
+        at -= BLOCK
+        if (
+            data[at : at + len(key)] == key
+            and data[at + len(key)] == ord(".")
+            and data[at + SIZE.start : at + SIZE.stop - 1] == b"%011o" % size
+        ):
+            return  # as nearly all are
+        if not self._is_member(f"{str(key, 'utf-8')}.", place):
+            tar = self.indexed.shards[shard]
+            raise StaleError(
+                f"{tar.url}: at byte {start} there is no component of {size} bytes of "
+                f"sample {str(key, 'utf-8')} any more; the tar was replaced: begin again, "
+                "so that it is indexed again"
+            )
+
+    def _keys(self, shard: int) -> tuple[memoryview, memoryview]:
+        """Give the keys of a shard as Arrow holds them: where each begins, and all text."""
+        held = self._key_text.get(shard)
+        if held is None:
+            keys = self.indexed.keys.chunk(shard)
+            _, offsets, characters = keys.buffers()
+            held = memoryview(offsets).cast("i")[keys.offset :], memoryview(characters)
+            self._key_text[shard] = held
+        return held
+
+    def _is_member(self, name: str, place: tuple[int, int, int]) -> bool:
+        """Look a component up in all that its tar's headers say, long names too."""
+        shard, start, size = place
+        file, tar = self.indexed.files[shard], self.indexed.shards[shard]
+        if shard not in self._walked:
+            check_unchanged(tar.storage, file)
+            try:
+                self._walked[shard] = read_members(tar.storage, tar.path)
+            except ShardError:
+                return False
+        members = self._walked[shard]
+        rows = np.flatnonzero(members.data_starts == start)
+        return len(rows) > 0 and (
+            int(members.sizes[rows[0]]) == size
+            and members.names[int(rows[0])].as_py().startswith(name)
+        )
+
+    def _of_sample(self, error: StorageError, sample: int) -> StorageError:
+        return StorageError(f"{self.indexed.name(sample)}: {error}")
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return cast(list[int], self.indexed.starts.tolist())
+
+    def _holds(self, place: tuple[int, int, int]) -> bool:
+        return all(block in self._held for block in _blocks([place]))
 
     def _from_blocks(self, shard: int, start: int, size: int) -> bytes:
         stop = start + size
@@ -115,10 +215,13 @@ class SampleBytes:
         if file is None:
             file = self._open(shard)
         try:
-            return os.pread(file.fileno(), size, start)
+            data = os.pread(file.fileno(), size, start)
         except OSError as error:
             url = self.indexed.shards[shard].url
             raise StorageError(f"{url} at byte {start}: {error.strerror}") from error
+        storage = cast(LocalStorage, self.indexed.shards[shard].storage)
+        storage.check_open(file, self.indexed.files[shard])
+        return data
 
     def _open(self, shard: int) -> BinaryIO:
         if len(self._files) >= OPEN_TARS:
@@ -143,7 +246,8 @@ class SampleBytes:
         shard, first, last = run
         place = self.indexed.shards[shard]
         start = first * BLOCK_BYTES
-        data = place.storage.read(place.path, start, last * BLOCK_BYTES)
+        file = self.indexed.files[shard]
+        data = place.storage.read_version(file, start, last * BLOCK_BYTES)
         return {
             (shard, block): data[block * BLOCK_BYTES - start :][:BLOCK_BYTES]
             for block in range(first, last)
@@ -154,6 +258,8 @@ class SampleBytes:
             "_files": OrderedDict(),
             "_held": OrderedDict(),
             "_near": {},
+            "_key_text": {},
+            "_walked": {},
         }
 
     def __del__(self) -> None:

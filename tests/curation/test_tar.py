@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from curation.errors import NotFoundError, ShardError, StaleError
 from curation.storage import LocalStorage, MemoryStorage, S3Storage
-from curation.tar import Members, check_unchanged, read_members
+from curation.storage.base import check_unchanged
+from curation.tar import Members, read_members
 from curation.tar_header import FILE
 from curation.testing import tars
 from curation.testing.tars import BLOCK, MadeTar, TarMember, write_tar

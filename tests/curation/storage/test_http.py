@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from curation.errors import InputError, NotFoundError, StorageError
-from curation.storage import HttpStorage, open_storage
+from curation.errors import InputError, NotFoundError, StaleError, StorageError
+from curation.storage import HttpStorage, open_storage, retries
+from tests.faulty_proxy import FaultyProxy
 
 DATA = bytes(range(256)) * 40
 
@@ -131,3 +133,77 @@ def test_is_opened_by_url() -> None:
     assert open_storage("https://example.org/set/") == HttpStorage(
         "https://example.org/set"
     )
+
+
+@pytest.fixture
+def proxy(storage: HttpStorage, faulty: Callable[[str], FaultyProxy]) -> FaultyProxy:
+    return faulty(storage.root)
+
+
+CALLS: dict[str, Callable[[HttpStorage], object]] = {
+    "a range": lambda s: s.read("a/1.bin", 300, 5000),
+    "all": lambda s: s.read("a/1.bin"),
+    "look up": lambda s: s.stat("a/1.bin"),
+    "list": lambda s: s.list_files(),
+    "open": lambda s: s.open_reader("a/1.bin").read(),
+    "a version": lambda s: s.read_version(s.stat("a/1.bin"), 300, 5000),
+    "exists": lambda s: s.exists("a/1.bin"),
+    "does not exist": lambda s: s.exists("a/2.bin"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "faults",
+    [["503", "503"], ["429"], ["cut"], ["reset"], ["", "500"], ["408", "502", "504"]],
+)
+def test_what_may_pass_is_waited_for(
+    storage: HttpStorage, proxy: FaultyProxy, call: str, faults: list[str]
+) -> None:
+    expected = CALLS[call](storage)
+    proxy.faults = list(faults)
+    assert CALLS[call](HttpStorage(proxy.url)) == expected
+
+
+@pytest.mark.parametrize("status", ["400", "401", "403", "404", "410", "451"])
+def test_what_does_not_pass_is_asked_once(proxy: FaultyProxy, status: str) -> None:
+    proxy.faults = [status]
+    with pytest.raises((InputError, NotFoundError)):
+        HttpStorage(proxy.url).read("a/1.bin", 0, 10)
+    assert proxy.asked == ["GET /a/1.bin"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_does_not_pass_till_the_deadline_is_an_error(
+    proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(retries, "DEADLINE_SECONDS", 0.2)
+    proxy.faults = ["503"] * 1000
+    with pytest.raises(StorageError, match=r"503.*may work later \(asked \d+ times"):
+        CALLS[call](HttpStorage(proxy.url))
+
+
+def test_a_server_that_never_answered_is_asked_three_times() -> None:
+    with pytest.raises(StorageError, match="asked 3 times"):
+        HttpStorage("http://127.0.0.1:9").stat("a")
+
+
+def test_a_range_that_was_not_asked_for_is_not_taken(
+    with_ranges: HttpStorage, faulty: Callable[[str], FaultyProxy]
+) -> None:
+    proxy = faulty(with_ranges.root)
+    proxy.faults = ["elsewhere"]
+    assert HttpStorage(proxy.url).read("a/1.bin", 300, 500) == DATA[300:500]
+    assert len(proxy.asked) == 2
+
+
+@pytest.mark.parametrize("became", [DATA[:-1], DATA + b"?", DATA[::-1], b""])
+def test_a_file_that_was_replaced_is_not_read_on(
+    without_ranges: HttpStorage, folder: Path, became: bytes
+) -> None:
+    file = without_ranges.stat("a/1.bin")
+    assert without_ranges.read_version(file, 5, 9) == DATA[5:9]
+    (folder / "a/1.bin").write_bytes(became)
+    os.utime(folder / "a/1.bin", (10**9, 10**9))
+    with pytest.raises(StaleError, match="was replaced"):
+        HttpStorage(without_ranges.root).read_version(file, 300, 400)

@@ -13,7 +13,7 @@ class TestMemoryStorage(StorageContract):
 
     def put(self, storage: Storage, path: str, data: bytes) -> None:
         assert isinstance(storage, MemoryStorage)
-        storage.files[path] = (data, -1)
+        storage.files[path] = (data, hash(data))
 
     def get(self, storage: Storage, path: str) -> bytes | None:
         assert isinstance(storage, MemoryStorage)

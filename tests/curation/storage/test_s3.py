@@ -23,10 +23,11 @@ from curation.storage import (
     S3Storage,
     Storage,
 )
-from curation.storage.base import part_size
+from curation.storage.base import StoredFile, part_size
 from curation.storage.s3 import LEAST_PIECE, MOST_COPIED, plan_upload
 from curation.testing.storage_contract import StorageContract
 from tests.conftest import ExpiringServer
+from tests.faulty_proxy import FaultyProxy
 
 
 class TestS3Storage(StorageContract):
@@ -94,6 +95,34 @@ class TestS3StorageThatCopies(TestS3Storage):
             self.put(storage, "a", bytes(60 << 20))
             with pytest.raises(StaleError, match="/a: it was replaced"):
                 reader.read()
+
+    @pytest.mark.parametrize(
+        ("faults", "call"),
+        [
+            (["cut"] * 3, lambda s, f: s.read_version(f, 3, 5000)),
+            (["503", "cut", "reset"], lambda s, f: s.read_version(f)),
+            (["reset"] * 7, lambda s, f: s.read("a", 3, 5000)),
+            (["503"], lambda s, f: s.stat("a")),
+            (["500"], lambda s, f: [found.path for found in s.list_files()]),
+        ],
+    )
+    def test_what_may_pass_is_waited_for(
+        self,
+        storage: S3Storage,
+        faulty: Callable[[str], FaultyProxy],
+        faults: list[str],
+        call: Callable[[S3Storage, StoredFile], object],
+    ) -> None:
+        self.put(storage, "a", bytes(range(256)) * 40)
+        file = storage.stat("a")
+        proxy = faulty(str(storage.settings.endpoint_url))
+        behind = replace(
+            storage, settings=replace(storage.settings, endpoint_url=proxy.url)
+        )
+        expected = call(storage, file)
+        proxy.faults = list(faults)
+        assert call(behind, file) == expected
+        assert not proxy.faults
 
     def test_an_upload_that_fails_is_forgotten(self, storage: Storage) -> None:
         self.put(storage, "from", bytes(12 << 20))

@@ -1,5 +1,6 @@
 """Bytes of samples in any order, against tarfile, from here and from elsewhere."""
 
+import io
 import os
 import pickle
 import random
@@ -10,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curation.errors import StaleError, StorageError
+from curation.storage import Storage, retries
+from curation.storage.base import StoredFile
 from curation.testing.image_shards import make_tar
 from curation.training import sample_bytes
 from curation.training.indexed_shards import IndexedShards, index_shards
 from curation.training.sample_bytes import SampleBytes
 from curation.training.shard_urls import open_shards
+from tests.faulty_proxy import FaultyProxy
 
 SIZES = (0, 1, 511, 512, 513, 70_000)
 
@@ -94,16 +99,144 @@ def test_mixed_samples_elsewhere_are_fetched_once(
     indexed = index(serve_http(folder))
     read: list[tuple[str, int]] = []
     kind = type(indexed.shards[0].storage)
-    original = kind.read
+    original = kind.read_version
 
-    def counted(self: object, path: str, start: int = 0, stop: int | None = None) -> bytes:
-        read.append((path, start))
-        return original(self, path, start, stop)  # type: ignore[arg-type]
+    def counted(
+        self: Storage, file: StoredFile, start: int = 0, stop: int | None = None
+    ) -> bytes:
+        read.append((file.path, start))
+        return original(self, file, start, stop)
 
-    monkeypatch.setattr(kind, "read", counted)
+    monkeypatch.setattr(kind, "read_version", counted)
     reader = SampleBytes(indexed)
     reader.hold(120)
     order = np.random.default_rng(0).permutation(120)
     for samples in np.split(order, 12):
         reader.read(samples, indexed.places["bin"])
-    assert len(read) == len(set(read))
+    assert 0 < len(read) == len(set(read))
+
+
+def overwritten(folder: Path, members: list[tuple[str, bytes]], *, keep_time: bool) -> None:
+    """Write another tar over the first one, in place, as rsync --inplace and cp do."""
+    path = folder / "0.tar"
+    was = path.stat()
+    with open(path, "r+b") as file:
+        file.truncate()
+        file.write(make_tar(members))
+    if keep_time:
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+WAS = [(f"{row:03d}.bin", b"%03d" % row * 500) for row in range(12)]
+BECAME = {
+    "shifted": [(f"{row + 1:03d}.bin", b"new" * 500) for row in range(12)],
+    "swapped": [*WAS[:4], WAS[5], WAS[4], *WAS[6:]],
+    "shorter": WAS[:5],
+    "longer": [*WAS, ("x.bin", b"")],
+    "other lengths": [*WAS[:4], ("004.bin", b"a" * 1501), *WAS[5:]],
+    "other names": [(f"{name[:2]}_{name[3:]}", data) for name, data in WAS],
+    "names that begin alike": [(f"{name[:-4]}0.bin", data) for name, data in WAS],
+    "no tar": [],
+}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("keep_time", [False, True])
+@pytest.mark.parametrize("name", BECAME)
+def test_a_tar_that_was_overwritten_gives_no_bytes(
+    tmp_path: Path,
+    web_server: Callable[[Path], str],
+    elsewhere: bool,
+    is_open: bool,
+    keep_time: bool,
+    name: str,
+) -> None:
+    (tmp_path / "0.tar").write_bytes(make_tar(WAS))
+    url = web_server(tmp_path) if elsewhere else str(tmp_path)
+    indexed = index_shards(open_shards(f"{url}/0.tar"), {"bin": ("bin",)})
+    reader, places = SampleBytes(indexed), indexed.places["bin"]
+    if is_open:
+        assert reader.read(np.arange(8), places) == [data for _, data in WAS[:8]]
+    overwritten(tmp_path, BECAME[name], keep_time=keep_time)
+    for samples in (np.array([4]), np.arange(12), np.array([11, 4, 5])):
+        told = f"{elsewhere} {is_open} {keep_time} {name} {samples}"
+        try:
+            found = reader.read(samples, places)
+        except StaleError:
+            continue
+        # what was read before, or what no change of the tar has touched
+        assert found == [WAS[sample][1] for sample in samples], told
+        assert keep_time or is_open or elsewhere, told
+
+
+def test_a_tar_that_is_renamed_away_is_read_on_by_whoever_has_it_open(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "0.tar").write_bytes(make_tar(WAS))
+    indexed = index_shards(open_shards(f"{tmp_path}/0.tar"), {"bin": ("bin",)})
+    reader, places = SampleBytes(indexed), indexed.places["bin"]
+    assert reader.read(np.array([3]), places) == [WAS[3][1]]
+    (tmp_path / "new").write_bytes(make_tar(BECAME["shifted"]))
+    (tmp_path / "new").rename(tmp_path / "0.tar")
+    assert reader.read(np.array([4]), places) == [WAS[4][1]]
+    with pytest.raises(StaleError, match="was replaced"):
+        SampleBytes(indexed).read(np.array([4]), places)
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT]
+)
+@pytest.mark.parametrize(
+    "stem", ["plain", "d" * 60 + "/" + "n" * 60, "ümläut", "a b", "./x"]
+)
+def test_names_of_every_form_are_found_again(tmp_path: Path, kind: int, stem: str) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w", format=kind, encoding="utf-8") as tar:
+        for row in range(3):
+            member = tarfile.TarInfo(f"{stem}{row}.bin")
+            member.size = 5
+            tar.addfile(member, io.BytesIO(b"%05d" % row))
+    indexed = index_shards(open_shards(f"{tmp_path}/0.tar"), {"bin": ("bin",)})
+    found = SampleBytes(indexed).read(np.arange(3), indexed.places["bin"])
+    assert found == [b"00000", b"00001", b"00002"]
+
+
+def test_a_header_of_another_writer_is_understood(tmp_path: Path) -> None:
+    tar = bytearray(make_tar(WAS))
+    header = tarfile.TarInfo(WAS[4][0])
+    header.size = 1500
+    block = bytearray(header.tobuf())
+    block[124:136] = b"      2734 \0"  # padded by blanks, as old tars are
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    at = tar.index(b"004.bin")
+    tar[at : at + 512] = block
+    (tmp_path / "0.tar").write_bytes(tar)
+    indexed = index_shards(open_shards(f"{tmp_path}/0.tar"), {"bin": ("bin",)})
+    found = SampleBytes(indexed).read(np.arange(12), indexed.places["bin"])
+    assert found == [data for _, data in WAS]
+
+
+def test_a_server_that_fails_for_a_while_costs_nothing(
+    folder: Path, faulty: Callable[[str], FaultyProxy], serve_http: Callable[[Path], str]
+) -> None:
+    proxy = faulty(serve_http(folder))
+    indexed = index(proxy.url)
+    proxy.faults = ["503", "cut", "reset", "429"]
+    found = SampleBytes(indexed).read(np.arange(120), indexed.places["bin"])
+    assert found == expected(folder)
+    assert not proxy.faults
+
+
+def test_a_server_that_fails_for_good_is_told_with_the_sample(
+    folder: Path,
+    faulty: Callable[[str], FaultyProxy],
+    serve_http: Callable[[Path], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retries, "DEADLINE_SECONDS", 0.2)
+    proxy = faulty(serve_http(folder))
+    indexed = index(proxy.url)
+    proxy.faults = ["503"] * 1000
+    with pytest.raises(StorageError, match=r"1\.tar: sample 002: .*503.*\(asked \d"):
+        SampleBytes(indexed).read(np.array([42, 50]), indexed.places["bin"])
