@@ -11,6 +11,7 @@ from curation.fingerprint import fingerprint
 from curation.index import ShardIndex, read_catalog
 from curation.reshard import describe_kept, reshard
 from curation.storage import Storage
+from curation.storage.base import check_unchanged
 from curation.tables import (
     EMBEDDING,
     EMBEDDINGS,
@@ -21,7 +22,6 @@ from curation.tables import (
     read_table,
     write_table,
 )
-from curation.tar import check_unchanged
 from curation_assets.lineage import Lineage, raw_version
 from curation_assets.metadata import picture_sheets
 from curation_assets.partitions import tar_path
