@@ -45,7 +45,7 @@ def test_a_server_without_a_connection_is_waited_for_if_it_ever_answered() -> No
 def test_no_try_begins_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "DEADLINE_SECONDS", 0.0)
     tries, call = failing(1)
-    with pytest.raises(StorageError, match="no$"):
+    with pytest.raises(StorageError, match=r"no$"):
         Retries().call(call)  # type: ignore[arg-type]
     assert len(tries) == 1
 
