@@ -59,11 +59,17 @@ def drift_faults(
     Args:
         before: Scores of other shards.
         now: Scores to compare with them.
-        columns: Which ones; those with no value on a side are passed over.
+        columns: Which ones. One that has values before, and none now, is told; one
+            without values before is passed over.
         shifted: The index from which distributions differ.
     """
     for name in columns:
         values = [_finite(table[name]) for table in (before, now)]
+        if len(values[0]) and not len(values[1]) and now.num_rows:
+            yield (
+                f"{name} is missing for all {now.num_rows} samples; in other shards "
+                f"{len(values[0])} of {before.num_rows} have it"
+            )
         if not all(map(len, values)):
             continue
         index = stability_index(*values)

@@ -29,10 +29,11 @@ from curation.tar_walk import AFTER_THE_END
 PARALLEL_READS = 16
 MOST_REASONS = 3  # for which members of one shard belong to no sample
 
-Severity = Literal["lost", "warning", "note"]
-"""``lost``: samples could not be read. ``warning``: a bound of the recipe is passed.
-``note``: nothing is known to be wrong, but look whether it is meant."""
-SEVERITIES: tuple[Severity, ...] = ("lost", "warning", "note")
+Severity = Literal["lost", "wrong", "warning", "note"]
+"""``lost``: samples could not be read. ``wrong``: what was made is not what it promises.
+``warning``: a bound of the recipe is passed, or a shard is empty. ``note``: nothing is
+known to be wrong, but look whether it is meant."""
+SEVERITIES: tuple[Severity, ...] = ("lost", "wrong", "warning", "note")
 
 MEND_TAR = (
     "upload the tar again, or mend it; `on_damage: salvage` uses the samples that are "
@@ -43,6 +44,7 @@ RENAME_MEMBERS = (
     "look at them in the shard's catalog under index/; a sample's members are files, not "
     "links, each with the sample's key and an extension of its own"
 )
+LEAVE_OUT = "upload it again if it should have samples, and delete it if not"
 DELETE_FILE = "delete that file and run again"
 LOOK_AT_QUARANTINE = (
     "look at the reasons with `curate explain`; after a fault of the machine, `curate run "
@@ -110,7 +112,7 @@ def catalog_troubles(storage: Storage, path: str, shard: str) -> list[Trouble]:
     """
     footer = read_footer(storage, path, CATALOG, ["loss"])
     if not footer.num_rows:
-        return [Trouble(shard, NO_SAMPLES, "note", "nothing, unless it should have some")]
+        return [Trouble(shard, NO_SAMPLES, "warning", LEAVE_OUT)]
     if not footer.filled["loss"]:
         return []
     columns = ["sample", "header_start", "data_start", "end", "loss"]

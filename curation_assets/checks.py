@@ -1,8 +1,10 @@
 """Asset checks: what was written, read back and compared with what it promises.
 
 A check of a run looks at the shards of that run, so that it costs one more read of what
-was just written; launched by itself, it looks at every shard that is recorded. Checks
-don't block: what is wrong is told by shard, and nothing that was made is lost.
+was just written; launched by itself, it looks at every shard that is recorded. What it
+found of other shards, as they are now, is told along with that, so that its last result is
+of all of them. Checks don't block: what is wrong is told by shard, and nothing that was
+made is lost.
 
 A check is a function that gives the faults of one shard as sentences; a new one is added
 to :data:`CHECKS`. What is compared belongs in ``curation``.
@@ -10,7 +12,7 @@ to :data:`CHECKS`. What is compared belongs in ``curation``.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +30,6 @@ from curation.table_checks import (
     decision_faults,
     duplicate_faults,
     encoder_faults,
-    quarantine_faults,
     row_faults,
     score_faults,
     vector_faults,
@@ -43,12 +44,21 @@ from curation.tables import (
     read_about,
     read_table,
 )
+from curation.troubles import (
+    LOOK_AT_QUARANTINE,
+    MEND_TAR,
+    catalog_troubles,
+    quarantine_troubles,
+)
 from curation.verify import verify_shard
+from curation_assets.check_records import (
+    Check,
+    check_result,
+    found_before,
+    shards_to_check,
+)
 from curation_assets.lineage import Lineage
-from curation_assets.partitions import SHARDS
-from curation_assets.shard_asset import recorded_versions, refuse_deleted_ends
 
-MOST_TOLD = 20  # faults that a result lists
 MOST_COMPARED = 64  # shards that stand for those before
 
 
@@ -107,39 +117,16 @@ class CheckedShards:
 
 
 @dataclass(frozen=True)
-class ShardCheck:
-    """One rule that the artifacts of an asset keep, shard by shard."""
+class ShardCheck(Check):
+    """A rule that the artifacts of an asset keep, shard by shard."""
 
-    asset: str
-    name: str
-    promise: str
-    """What holds of every shard."""
-    advice: str
-    """What to do where it doesn't."""
-    faults: Callable[[CheckedShards, str], Iterator[str]]
+    faults: Callable[[CheckedShards, str], Iterator[str]] = field(kw_only=True)
     """Gives what is wrong with a shard."""
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 
 
 def define_checks(lineage: Lineage) -> list[dg.AssetChecksDefinition]:
     """Define every check for a recipe."""
     return [_define(check, lineage) for check in CHECKS]
-
-
-def shards_to_check(
-    context: dg.AssetCheckExecutionContext, asset: str
-) -> tuple[list[str], list[str]]:
-    """Give the shards that a check is about, and all that its asset is recorded for.
-
-    It is about those of its run or, launched by itself, about all of the latter. Shards
-    that are gone from the source are in neither: their artifacts may be gone too.
-    """
-    there = context.instance.get_dynamic_partitions(SHARDS.name or "")
-    recorded = sorted(set(recorded_versions(context.instance, asset)).intersection(there))
-    if context.has_partition_key or context.has_partition_key_range:
-        refuse_deleted_ends(context, SHARDS)
-        return list(context.partition_keys), recorded
-    return recorded, recorded
 
 
 def _define(check: ShardCheck, lineage: Lineage) -> dg.AssetChecksDefinition:
@@ -154,22 +141,13 @@ def _define(check: ShardCheck, lineage: Lineage) -> dg.AssetChecksDefinition:
         classifiers: dg.ResourceParam[dict[str, Classifier]],
     ) -> dg.AssetCheckResult:
         checked, recorded = shards_to_check(context, check.asset)
-        shards = CheckedShards(lineage, output, classifiers, checked, recorded)
-        told = [
-            f"{shard}: {fault}"
-            for shard in checked
-            for fault in _faults(check, shards, shard)
-        ]
-        more = len(told) - MOST_TOLD
-        lines = [*told[:MOST_TOLD], *([f"… and {more} more"] if more > 0 else [])]
-        return dg.AssetCheckResult(
-            passed=not told,
-            severity=check.severity,
-            description="\n".join([*lines, f"What to do: {check.advice}"])
-            if told
-            else None,
-            metadata={"shards": len(checked), "faults": len(told)},
-        )
+        shards = CheckedShards(lineage, output, classifiers, checked, list(recorded))
+        found = {shard: _faults(check, shards, shard) for shard in checked}
+        before = found_before(context.instance, lineage, check, recorded, found)
+        if check.from_files:  # which may have been mended since
+            before = {shard: _faults(check, shards, shard) for shard in before}
+        marks = check.marks(lineage, {s: v for s, v in recorded.items() if s in found})
+        return check_result(check, marks, found, before, {"shards": len(found)})
 
     return shard_check
 
@@ -179,6 +157,13 @@ def _faults(check: ShardCheck, shards: CheckedShards, shard: str) -> list[str]:
         return list(check.faults(shards, shard))
     except (DataError, NotFoundError) as error:
         return [str(error)]
+
+
+def _tar_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
+    path = shards.lineage.artifacts.catalog(shard)
+    for trouble in catalog_troubles(shards.output, path, shard):
+        if trouble.severity != "note":
+            yield trouble.what
 
 
 def _embeddings_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
@@ -192,8 +177,9 @@ def _embeddings_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
 
 def _quarantine_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
     path = shards.lineage.artifacts.embeddings(shard)
-    table = shards.table(EMBEDDINGS, path, ["key", "error"])
-    yield from quarantine_faults(table, shards.lineage.recipe.checks.max_quarantined)
+    most = shards.lineage.recipe.checks.max_quarantined
+    for trouble in quarantine_troubles(shards.output, path, shard, most):
+        yield trouble.what
 
 
 def _scores_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
@@ -249,22 +235,32 @@ _WARN = dg.AssetCheckSeverity.WARN
 
 CHECKS = (
     ShardCheck(
+        "shard_index",
+        "tars_are_read",
+        "The tar could be read to its end, and has samples.",
+        f"{MEND_TAR}.",
+        faults=_tar_faults,
+        severity=_WARN,
+        from_files=True,
+    ),
+    ShardCheck(
         "embeddings",
         "vectors_are_whole",
         "Rows and keys are the index's; vectors are finite, of unit length and of the "
         "encoder's width, or have a reason; all shards have one encoder.",
         "delete the shard's embeddings and run again; if it recurs, the model or the disk "
         "is at fault.",
-        _embeddings_faults,
+        faults=_embeddings_faults,
     ),
     ShardCheck(
         "embeddings",
         "few_are_quarantined",
         "No more samples are quarantined than checks.max_quarantined of the recipe allows.",
-        "look at the reasons with `curate explain`; after a fault of the machine, `curate "
-        "run --retry-quarantined` tries only those again.",
-        _quarantine_faults,
-        _WARN,
+        f"{LOOK_AT_QUARANTINE}.",
+        faults=_quarantine_faults,
+        severity=_WARN,
+        bound="max_quarantined",
+        from_files=True,
     ),
     ShardCheck(
         "scores",
@@ -273,8 +269,8 @@ CHECKS = (
         "in its documented range, or null.",
         "make sure that the classifier was made for this encoder, then delete the shard's "
         "scores and run again.",
-        _scores_faults,
-        _WARN,
+        faults=_scores_faults,
+        severity=_WARN,
     ),
     ShardCheck(
         "scores",
@@ -283,8 +279,9 @@ CHECKS = (
         "index.",
         "look at the shard's pictures: its source differs from the others', or its score "
         "means something else. Raise checks.max_drift if that is as it should be.",
-        _drift_faults,
-        _WARN,
+        faults=_drift_faults,
+        severity=_WARN,
+        bound="max_drift",
     ),
     ShardCheck(
         "duplicates",
@@ -292,14 +289,14 @@ CHECKS = (
         "For every removed copy there is a sample that is kept, as near to it as the "
         "recipe says.",
         "delete the folder of duplicates and run again; if it recurs, please report it.",
-        _duplicates_faults,
+        faults=_duplicates_faults,
     ),
     ShardCheck(
         "selection",
         "every_sample_is_decided",
         "Every sample of the index is kept with no reason against it, or dropped for one.",
         "delete the shard's selection and run again.",
-        _selection_faults,
+        faults=_selection_faults,
     ),
     ShardCheck(
         "filtered_shard",
@@ -307,7 +304,7 @@ CHECKS = (
         "The tar, its .idx and its table have the same samples, and they are those that "
         "the selection keeps.",
         "delete the filtered shard and run again; if it recurs, the disk is at fault.",
-        _filtered_faults,
+        faults=_filtered_faults,
     ),
 )
 """Every check of shards."""

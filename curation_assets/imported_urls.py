@@ -67,7 +67,6 @@ def imported_urls_asset(lineage: Lineage) -> dg.AssetsDefinition:
 
 def few_urls_failed_check(lineage: Lineage) -> dg.AssetChecksDefinition:
     """Define the check of how many URLs failed."""
-    bound = lineage.recipe.checks.max_failed_urls
 
     @dg.asset_check(
         asset="imported_urls",
@@ -76,28 +75,41 @@ def few_urls_failed_check(lineage: Lineage) -> dg.AssetChecksDefinition:
         f"recipe allows. If not: {ADVICE}",
     )
     def few_urls_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        if context.has_partition_key or context.has_partition_key_range:
-            names = list(context.partition_keys)
-        else:
-            recorded = recorded_versions(context.instance, "imported_urls")
-            names = [name for name in lineage.recipe.imports.urls if name in recorded]
-        failed = {n: failed_urls(context.instance, n) for n in names}
-        urls = {
-            n: recorded_number(context.instance, "imported_urls", n, "urls") for n in names
-        }
-        told = [
-            f"{n}: {failed[n]:,} of {urls[n]:,} URLs failed ({failed[n] / urls[n]:.0%})"
-            for n in names
-            if failed[n] > bound * urls[n]
-        ]
+        told = failed_url_faults(context.instance, lineage)
+        lines = [f"{name}: {fault}" for name, fault in told.items()]
         return dg.AssetCheckResult(
             passed=not told,
             severity=dg.AssetCheckSeverity.WARN,
-            description="\n".join([*told, f"What to do: {ADVICE}"]) if told else None,
-            metadata={"urls": sum(urls.values()), "failed": sum(failed.values())},
+            description="\n".join([*lines, f"What to do: {ADVICE}"]) if told else None,
+            metadata={"lists": len(lineage.recipe.imports.urls), "faults": len(told)},
         )
 
     return few_urls_failed
+
+
+def failed_url_faults(instance: dg.DagsterInstance, lineage: Lineage) -> dict[str, str]:
+    """Tell of which lists too many URLs failed when they were last imported.
+
+    Args:
+        instance: Holds the records.
+        lineage: Of a recipe that names lists of URLs.
+
+    Returns:
+        Name to what is wrong; only of lists that were imported.
+    """
+    bound = lineage.recipe.checks.max_failed_urls
+    recorded = recorded_versions(instance, "imported_urls")
+    told = {}
+    for name in lineage.recipe.imports.urls:
+        if name not in recorded:
+            continue
+        failed = failed_urls(instance, name)
+        urls = recorded_number(instance, "imported_urls", name, "urls")
+        if not urls:
+            told[name] = "the list has no URLs"
+        elif failed > bound * urls:
+            told[name] = f"{failed:,} of {urls:,} URLs failed ({failed / urls:.0%})"
+    return told
 
 
 def failed_urls(instance: dg.DagsterInstance, name: str) -> int:

@@ -3,6 +3,7 @@
 Apart from the others, since it opens images and loads the model once more, on the CPU.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,12 @@ from curation.errors import CurationError
 from curation.parity import stored_cosines
 from curation.storage import Storage
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_table
-from curation_assets.checks import shards_to_check
+from curation_assets.check_records import (
+    Check,
+    check_result,
+    found_before,
+    shards_to_check,
+)
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import tar_path
 
@@ -23,10 +29,14 @@ MEDIAN_COSINE = 0.998
 """Half precision and a GPU's JPEG decoder leave more than this; a transform that places
 pixels otherwise than timm's, or other weights, don't."""
 
-PARITY_CHECK = "vectors_are_timms"
-ADVICE = (
+PARITY = Check(
+    "embeddings",
+    "vectors_are_timms",
+    "Some images of the run's first shard that has any, decoded by Pillow, placed by "
+    "timm's transform and embedded on the CPU, have the vectors that were stored.",
     "measure it on more images with `curate doctor --parity`, and try "
-    "machine.image_loader: pillow, which is timm's own way."
+    "machine.image_loader: pillow, which is timm's own way.",
+    dg.AssetCheckSeverity.WARN,
 )
 
 
@@ -34,11 +44,9 @@ def parity_check(lineage: Lineage) -> dg.AssetChecksDefinition:
     """Define the check for a recipe."""
 
     @dg.asset_check(
-        asset="embeddings",
-        name=PARITY_CHECK,
-        description=f"Some images of the run's first shard, decoded by Pillow, placed by "
-        f"timm's transform and embedded on the CPU, have the vectors that were stored. If "
-        f"not: {ADVICE}",
+        asset=PARITY.asset,
+        name=PARITY.name,
+        description=f"{PARITY.promise} If not: {PARITY.advice}",
     )
     def vectors_are_timms(
         context: dg.AssetCheckExecutionContext,
@@ -46,26 +54,37 @@ def parity_check(lineage: Lineage) -> dg.AssetChecksDefinition:
         output: dg.ResourceParam[Storage],
         embedding_tools: dg.ResourceParam[EmbeddingTools],
     ) -> dg.AssetCheckResult:
-        shards, _ = shards_to_check(context, "embeddings")
-        if not shards:
-            return dg.AssetCheckResult(passed=True, metadata={"images": 0})
-        try:
-            cosines = sampled_cosines(lineage, source, output, embedding_tools, shards[0])
-        except CurationError as error:  # the tar was replaced meanwhile, or storage failed
-            return _failed(str(error), {"shard": shards[0]})
-        median = float(np.median(cosines)) if len(cosines) else 1.0
-        about: dict[str, Any] = {
-            "shard": shards[0],
-            "images": len(cosines),
-            "median_cosine": median,
-            "min_cosine": float(cosines.min(initial=1.0)),
-        }
-        if median >= MEDIAN_COSINE:
-            return dg.AssetCheckResult(passed=True, metadata=about)
-        found = f"{shards[0]}: the median cosine is {median:.4f}, below {MEDIAN_COSINE}"
-        return _failed(found, about)
+        shards, recorded = shards_to_check(context, PARITY.asset)
+        found, about, is_known = _compare(lineage, source, output, embedding_tools, shards)
+        before = found_before(context.instance, lineage, PARITY, recorded, shards)
+        looked_at = set(shards) if is_known else set()
+        versions = {s: v for s, v in recorded.items() if s in looked_at}
+        marks = PARITY.marks(lineage, versions)
+        return check_result(PARITY, marks, found, before, about)
 
     return vectors_are_timms
+
+
+def _compare(
+    lineage: Lineage,
+    source: Storage,
+    output: Storage,
+    tools: EmbeddingTools,
+    shards: Sequence[str],
+) -> tuple[dict[str, list[str]], dict[str, Any], bool]:
+    """Compare vectors of the first shard that has any.
+
+    Returns:
+        What is wrong, by shard; what was measured; and whether anything is known now.
+    """
+    for shard in shards:
+        try:
+            cosines = sampled_cosines(lineage, source, output, tools, shard)
+        except CurationError as error:  # the tar was replaced meanwhile, or storage failed
+            return {shard: [str(error)]}, {"shard": shard}, False
+        if len(cosines):
+            return {shard: _judged(cosines)}, _described(shard, cosines), True
+    return {}, {"images": 0}, True
 
 
 def sampled_cosines(
@@ -91,10 +110,17 @@ def sampled_cosines(
     return stored_cosines(images, vectors, tools.embedder.on("cpu"), settings)
 
 
-def _failed(found: str, about: dict[str, Any]) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=False,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{found}\nWhat to do: {ADVICE}",
-        metadata=about,
-    )
+def _judged(cosines: np.ndarray) -> list[str]:
+    median = float(np.median(cosines))
+    if median >= MEDIAN_COSINE:
+        return []
+    return [f"the median cosine is {median:.4f}, below {MEDIAN_COSINE}"]
+
+
+def _described(shard: str, cosines: np.ndarray) -> dict[str, Any]:
+    return {
+        "shard": shard,
+        "images": len(cosines),
+        "median_cosine": float(np.median(cosines)),
+        "min_cosine": float(cosines.min()),
+    }

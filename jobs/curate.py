@@ -4,7 +4,7 @@ Runs are executed in this process, one after the other, so that no daemon is nee
 the model stays loaded; each is recorded like any other, and shows in the UI.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -28,6 +28,7 @@ from curation_assets.run_tags import launch_tags
 from jobs.arrivals import Arrivals, find_arrivals
 from jobs.asset_definitions import asset_definitions
 from jobs.dead_runs import end_dead_runs, process_tag
+from jobs.due_checks import CheckRun, due_checks
 from jobs.failure_causes import tell_cause
 from jobs.instance import open_instance, set_shards
 from jobs.interruptions import Interrupted, noted_signals, nothing_printed
@@ -58,8 +59,6 @@ class CurateResult:
     """Wall seconds by asset."""
     failed: dict[str, str] = field(default_factory=dict)
     """Shard to the reason why it could not be made."""
-    warned: dict[str, str] = field(default_factory=dict)
-    """Asset check to what it found."""
     waiting: tuple[str, ...] = ()
     """Shards of which nothing new was made, since their tar is not complete yet."""
     set_aside: tuple[str, ...] = ()
@@ -71,9 +70,8 @@ class CurateResult:
         for asset, spent in later.seconds.items():
             seconds[asset] = seconds.get(asset, 0) + spent
         runs = self.num_runs + later.num_runs
-        failed, warned = self.failed | later.failed, self.warned | later.warned
-        aside = self.set_aside + later.set_aside
-        return CurateResult(runs, seconds, failed, warned, later.waiting, aside)
+        failed, aside = self.failed | later.failed, self.set_aside + later.set_aside
+        return CurateResult(runs, seconds, failed, later.waiting, aside)
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON values."""
@@ -116,12 +114,18 @@ def curate(
         # first: what is gone may not wait for what is new, which may fail
         result.set_aside = _settle(recipe, arrivals)
         executed: set[NextRun] = set()
-        while runs := _next(instance, recipe, arrivals, chosen, until, result.failed):
+        while True:
+            plan = _plan(instance, recipe, arrivals, chosen, until)
+            put_off = {*result.failed, *arrivals.waiting}
+            if not (runs := _next(instance, recipe, plan, put_off)):
+                break
             for run in runs:
                 if run in executed:
                     raise StaleError(_KEEPS_CHANGING.format(run.assets[0], run.shards[:1]))
                 executed.add(run)
                 runner.execute(run)
+        for checks in due_checks(instance, Lineage(recipe), chosen, plan.due):
+            runner.execute_checks(checks)
     return runner.result
 
 
@@ -142,29 +146,35 @@ def tell_set_aside(recipe: Recipe, shards: Sequence[str]) -> str:
 
 
 def _next(
+    instance: dg.DagsterInstance, recipe: Recipe, plan: Plan, put_off: Collection[str]
+) -> list[NextRun]:
+    return next_runs(
+        plan,
+        instance.get_dynamic_partitions(SHARDS.name or ""),
+        shards_per_run=recipe.machine.shards_per_run,
+        put_off=put_off,
+    )
+
+
+def _plan(
     instance: dg.DagsterInstance,
     recipe: Recipe,
     arrivals: Arrivals,
-    chosen: set[str],
+    chosen: Collection[str],
     until: str,
-    failed: Iterable[str],
-) -> list[NextRun]:
-    wanted, lineage = ORDER[: ORDER.index(until) + 1], Lineage(recipe)
+) -> Plan:
+    """Plan what is to be made of the chosen shards, up to the last asset."""
+    lineage = Lineage(recipe)
     plan = make_plan(instance, lineage, arrivals.versions, output_files(lineage))
-    due = {
-        asset: {s: c for s, c in causes.items() if s in chosen and asset in wanted}
-        for asset, causes in plan.due.items()
-    }
-    global_due = {a: cause for a, cause in plan.global_due.items() if a in wanted}
-    runs = next_runs(
-        Plan(due, global_due),
-        instance.get_dynamic_partitions(SHARDS.name or ""),
-        shards_per_run=recipe.machine.shards_per_run,
-        put_off={*failed, *arrivals.waiting},
+    wanted = ORDER[: ORDER.index(until) + 1]
+    return Plan(
+        {
+            asset: {shard: cause for shard, cause in causes.items() if shard in chosen}
+            for asset, causes in plan.due.items()
+            if asset in wanted
+        },
+        {asset: cause for asset, cause in plan.global_due.items() if asset in wanted},
     )
-    return [
-        NextRun(tuple(a for a in run.assets if a in wanted), run.shards) for run in runs
-    ]
 
 
 @dataclass(frozen=True)
@@ -180,17 +190,8 @@ class Runner:
     def execute(self, run: NextRun) -> None:
         """Execute one run; partitions that fail are noted, anything else is raised."""
         before = len(self.result.failed)
-        with nothing_printed(), noted_signals() as signals:
-            done = self.job.execute_in_process(
-                instance=self.instance,
-                asset_selection=[dg.AssetKey(asset) for asset in run.assets],
-                tags={**run.tags, **self.tags},
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                raise_on_error=False,
-            )
-        self._note(done)
-        if signals:
-            raise Interrupted(signals[0])
+        assets = [dg.AssetKey(asset) for asset in run.assets]
+        done = self._execute(self.job, run.tags, assets)
         if done.success:
             for partition in run.shards:  # perhaps it failed, and Dagster tried it again
                 self.result.failed.pop(partition, None)
@@ -198,6 +199,35 @@ class Runner:
         tell_cause(self.instance, done.dagster_run)
         if len(self.result.failed) == before:
             raise run_error(done)
+
+    def execute_checks(self, run: CheckRun) -> None:
+        """Execute a run of checks alone."""
+        job = self.job.get_subset(
+            asset_selection=set(), asset_check_selection={*run.checks}
+        )
+        done = self._execute(job, run.tags)
+        if not done.success:
+            tell_cause(self.instance, done.dagster_run)
+            raise run_error(done)
+
+    def _execute(
+        self,
+        job: dg.JobDefinition,
+        tags: Mapping[str, str],
+        assets: Sequence[dg.AssetKey] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        with nothing_printed(), noted_signals() as signals:
+            done = job.execute_in_process(
+                instance=self.instance,
+                asset_selection=assets,
+                tags={**tags, **self.tags},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                raise_on_error=False,
+            )
+        self._note(done)
+        if signals:
+            raise Interrupted(signals[0])
+        return done
 
     def _note(self, done: dg.ExecuteInProcessResult) -> None:
         result = self.result
@@ -207,9 +237,6 @@ class Runner:
                 spent = event.step_success_data.duration_ms / 1000
                 step = event.step_key if event.step_key in VERSIONS else "checks"
                 result.seconds[step] = result.seconds.get(step, 0) + spent
-        for check in done.get_asset_check_evaluations():
-            if not check.passed:
-                result.warned[check.check_name] = check.description or ""
 
 
 @contextmanager

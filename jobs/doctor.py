@@ -5,6 +5,7 @@ Belongs here: looking. Nothing is made, and nothing is left behind.
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -20,6 +21,7 @@ from curation.samples import read_samples
 from curation.storage import Storage, open_storage
 from curation.tar import read_members
 from curation_assets.partitions import list_shards, tar_path
+from jobs.instance import has_records, open_instance
 from jobs.recipe_check import check_ready, check_recipe
 from jobs.troubles import current_troubles
 
@@ -77,7 +79,8 @@ def _shard_findings(recipe: Recipe) -> Iterator[Finding]:
     """Tell what is wrong with the shards that were made."""
     try:
         tars = list_shards(open_storage(recipe.source, recipe.s3))
-        troubles = current_troubles(recipe, tars)
+        with open_instance(recipe) if has_records(recipe) else nullcontext() as instance:
+            troubles = current_troubles(recipe, tars, instance)
     except CurationError:
         return  # told of the source and the output already
     for trouble in troubles:

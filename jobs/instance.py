@@ -50,6 +50,11 @@ def dagster_home(recipe: Recipe) -> Path:
     return home
 
 
+def has_records(recipe: Recipe) -> bool:
+    """Tell whether the instance's folder is there; nothing is made."""
+    return Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster" / recipe.name).is_dir()
+
+
 @contextmanager
 def open_instance(recipe: Recipe) -> Iterator[dg.DagsterInstance]:
     """Open the recipe's instance for a ``with`` block.

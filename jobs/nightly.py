@@ -4,9 +4,10 @@ import dagster as dg
 
 from curation.recipe import Recipe
 from curation_assets.run_tags import BY_ITSELF
-from jobs.arrivals import tell_waiting
+from jobs.arrivals import find_arrivals, tell_waiting
 from jobs.curate import curate, tell_set_aside
 from jobs.imports import bring_imports
+from jobs.troubles import current_troubles
 from resources.progress import LineProgress
 
 
@@ -28,9 +29,14 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
             context.log.info(tell_waiting(recipe, result.waiting))
         elif not result.num_runs:
             context.log.info("Everything was up to date: there was nothing to do.")
-        if result.failed:
-            told = "".join(f"\n  {s}: {why}" for s, why in result.failed.items())
-            raise dg.Failure(f"{len(result.failed)} shard(s) or import(s) failed:{told}")
+        troubles = current_troubles(recipe, find_arrivals(instance, recipe).tars, instance)
+        for trouble in troubles:
+            context.log.warning(f"{trouble.shard}: {trouble.what}. {trouble.advice}")
+        failed = dict(result.failed)
+        failed |= {t.shard: t.what for t in troubles if t.severity in ("lost", "wrong")}
+        if failed:
+            told = "".join(f"\n  {s}: {why}" for s, why in failed.items())
+            raise dg.Failure(f"{len(failed)} shard(s) or import(s) failed:{told}")
 
     @dg.job(
         name="nightly_curation",

@@ -48,7 +48,8 @@ def summarize(recipe: Recipe, shards: Sequence[str]) -> Summary:
     with open_instance(recipe) as instance:
         arrivals = find_arrivals(instance, recipe)
         due = make_plan(instance, lineage, arrivals.versions, output_files(lineage)).due
-    tars = {shard: arrivals.tars[shard] for shard in shards if shard in arrivals.tars}
+        tars = {s: arrivals.tars[s] for s in shards if s in arrivals.tars}
+        troubles = current_troubles(recipe, tars, instance)
     selected = [s for s in shards if s in arrivals.versions and s not in due["selection"]]
     filtered = {s for s in selected if s not in due["filtered_shard"]}
     path, folder = lineage.artifacts.selection, lineage.artifacts.filtered_folder
@@ -60,7 +61,7 @@ def summarize(recipe: Recipe, shards: Sequence[str]) -> Summary:
         raw_bytes=sum(tar.size for tar in tars.values()),
         filtered_bytes=_tar_bytes(output, folder, filtered),
         filtered_folder=f"{output.url}/{folder}",
-        troubles=tuple(current_troubles(recipe, tars)),
+        troubles=tuple(troubles),
     )
 
 

@@ -4,38 +4,77 @@
 is read from the files that are there, and from Dagster's records.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+import dagster as dg
 from rich.table import Table
 
 from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
-from curation.troubles import Trouble, by_severity, find_troubles
+from curation.troubles import Severity, Trouble, by_severity, find_troubles
+from curation_assets.check_records import read_record, versions_there
+from curation_assets.imported_urls import ADVICE, failed_url_faults
 from curation_assets.lineage import Lineage
 from jobs.console import result_table
+from jobs.due_checks import ALL_CHECKS
 
 MOST_TOLD = 20  # troubles that a table has; JSON has all
 MOST_NAMED = 5  # shards that an advice is for
 
 
-def current_troubles(recipe: Recipe, tars: Mapping[str, StoredFile]) -> list[Trouble]:
-    """Find what is wrong with some shards, the worst first.
+def current_troubles(
+    recipe: Recipe,
+    tars: Mapping[str, StoredFile],
+    instance: dg.DagsterInstance | None = None,
+) -> list[Trouble]:
+    """Find what is wrong with some shards, and with what they were imported from.
 
     Args:
         recipe: Under which recipe.
         tars: What is at the source, by shard.
+        instance: Holds the records of checks, and of imports; None if there are none.
+
+    Returns:
+        The worst first.
 
     Raises:
         StorageError: A file can't be reached.
     """
-    output = open_storage(recipe.output, recipe.s3)
-    most = recipe.checks.max_quarantined
-    return by_severity(find_troubles(output, Lineage(recipe).artifacts, tars, most))
+    lineage = Lineage(recipe)
+    output, most = open_storage(recipe.output, recipe.s3), recipe.checks.max_quarantined
+    found = find_troubles(output, lineage.artifacts, tars, most)
+    if instance is not None:
+        found += _found_by_checks(instance, lineage, tars)
+        found += _imports(instance, lineage)
+    return by_severity(found)
 
 
-def any_lost(troubles: Iterable[Trouble]) -> bool:
-    """Tell whether samples could not be read: what a command's exit code goes by."""
-    return any(trouble.severity == "lost" for trouble in troubles)
+def _found_by_checks(
+    instance: dg.DagsterInstance, lineage: Lineage, shards: Collection[str]
+) -> Iterator[Trouble]:
+    """Tell what checks found that no file tells, of shards as they are now."""
+    for check in ALL_CHECKS:
+        if check.from_files or check.asset not in lineage.assets:
+            continue
+        recorded = versions_there(instance, check.asset)
+        versions = {shard: v for shard, v in recorded.items() if shard in shards}
+        record = read_record(instance, check.key, check.marks(lineage, versions))
+        is_error = check.severity == dg.AssetCheckSeverity.ERROR
+        severity: Severity = "wrong" if is_error else "warning"
+        for shard in sorted(record.found):
+            for fault in record.found[shard]:
+                yield Trouble(shard, fault, severity, check.advice)
+
+
+def _imports(instance: dg.DagsterInstance, lineage: Lineage) -> Iterator[Trouble]:
+    if "imported_urls" in lineage.imports:
+        for name, fault in failed_url_faults(instance, lineage).items():
+            yield Trouble(name, fault, "warning", ADVICE)
+
+
+def any_are(troubles: Iterable[Trouble], severity: Severity) -> bool:
+    """Tell whether there are troubles of a severity: what an exit code goes by."""
+    return any(trouble.severity == severity for trouble in troubles)
 
 
 def trouble_tables(troubles: Sequence[Trouble]) -> list[Table | str]:

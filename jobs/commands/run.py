@@ -20,12 +20,12 @@ from jobs.console import (
     terminal_progress,
 )
 from jobs.curate import ORDER, CurateResult, curate, tell_set_aside
-from jobs.exit_codes import EXIT_SHARDS_FAILED
+from jobs.exit_codes import EXIT_DIFFERENCE, EXIT_SHARDS_FAILED
 from jobs.imports import bring_imports
 from jobs.options import JsonOption, RecipeOption, ShardsOption, choose_shards
 from jobs.retry import retry
 from jobs.summary import Summary, summarize
-from jobs.troubles import any_lost, trouble_tables
+from jobs.troubles import any_are, trouble_tables
 
 
 def run(
@@ -65,8 +65,10 @@ def run(
         print_json(summary.as_json() | result.as_json())
     else:
         print_result(*run_tables(settings, summary, result))
-    if result.failed or any_lost(summary.troubles):
+    if result.failed or any_are(summary.troubles, "lost"):
         raise typer.Exit(EXIT_SHARDS_FAILED)
+    if any_are(summary.troubles, "wrong"):
+        raise typer.Exit(EXIT_DIFFERENCE)
 
 
 def run_tables(recipe: Recipe, summary: Summary, result: CurateResult) -> list[Table | str]:
@@ -84,8 +86,6 @@ def run_tables(recipe: Recipe, summary: Summary, result: CurateResult) -> list[T
         shown += _decided(summary)
     if undecided := summary.num_shards - summary.num_selected_shards:
         shown.append(f"{undecided} of {summary.num_shards} shards are not decided on yet.")
-    for check, found in result.warned.items():
-        shown.append(f"warning: the check {check} found:\n{found}")
     shown += trouble_tables(summary.troubles)
     if result.failed:
         shown.append(
@@ -114,7 +114,7 @@ def _amount(summary: Summary) -> str:
     funnel = summary.funnel
     if not funnel.samples:
         return "There are no samples: the shards are empty, or could not be read."
-    could = " that could be read" if any_lost(summary.troubles) else ""
+    could = " that could be read" if any_are(summary.troubles, "lost") else ""
     kept = f"{funnel.kept / funnel.samples:.1%} of the samples{could}"
     if due := summary.num_selected_shards - summary.num_filtered_shards:
         return (

@@ -54,7 +54,10 @@ def test_a_moved_score_is_told_with_both_medians() -> None:
     assert list(drift_faults(before, now, ["aesthetic"], shifted=50)) == []
 
 
-def test_nulls_and_nans_are_not_compared() -> None:
+def test_nulls_and_nans_are_not_compared_but_told_where_there_were_values() -> None:
     empty = scores(np.array([np.nan, np.nan]))
     assert list(drift_faults(empty, scores(np.ones(5)), ["aesthetic"])) == []
-    assert list(drift_faults(scores(np.ones(5)), empty, ["aesthetic"])) == []
+    assert list(drift_faults(scores(np.ones(5)), empty, ["aesthetic"])) == [
+        "aesthetic is missing for all 2 samples; in other shards 5 of 5 have it"
+    ]
+    assert list(drift_faults(scores(np.ones(5)), empty.slice(2), ["aesthetic"])) == []

@@ -14,7 +14,7 @@ from curation.tables import EMBEDDINGS, write_table
 from curation.tar import read_members
 from curation.testing.image_shards import make_shard, make_tar
 from curation.testing.pictures import encode, make_picture
-from curation.troubles import Trouble, catalog_troubles, find_troubles
+from curation.troubles import NO_SAMPLES, Trouble, catalog_troubles, find_troubles
 
 ARTIFACTS = Artifacts("index", "encoder", "captions", "classifiers", "recipe")
 SHARD = make_shard({f"{n:03}": encode(make_picture(seed=n), "JPEG") for n in range(4)})
@@ -82,9 +82,6 @@ def test_what_was_salvaged_is_counted_beside_what_was_not() -> None:
 @pytest.mark.parametrize(
     ("tar", "what"),
     [
-        (bytes(1024), "no samples"),
-        (bytes(10240), "no samples"),
-        (make_tar([]), "no samples"),
         (SHARD + b"signature", "9 bytes after the end"),
         (make_tar([("a.jpg", b"x"), ("README", b"y")]), "1 members belong to no sample"),
         (make_tar([("a.jpg", b"x"), ("a.jpg", b"y")]), "repeated"),
@@ -94,6 +91,12 @@ def test_what_may_be_meant_is_a_note(tar: bytes, what: str) -> None:
     (found,) = trouble_of(tar, "quarantine")
     assert found.severity == "note"
     assert what in found.what
+
+
+@pytest.mark.parametrize("tar", [bytes(1024), bytes(10240), make_tar([])])
+def test_a_whole_tar_without_samples_is_warned_of(tar: bytes) -> None:
+    (found,) = trouble_of(tar, "quarantine")
+    assert (found.severity, found.what) == ("warning", NO_SAMPLES)
 
 
 def test_a_whole_tar_has_no_trouble() -> None:
@@ -127,10 +130,10 @@ def test_shards_are_told_with_the_worst_first_and_those_not_made_are_not() -> No
     assert told == [
         ("lost", "cut"),
         ("lost", "none"),
+        ("warning", "empty"),
         ("warning", "some"),
-        ("note", "empty"),
     ]
-    assert "2 of 10 samples are quarantined (20.0%" in found[2].what
+    assert "2 of 10 samples are quarantined (20.0%" in found[3].what
     assert [t.shard for t in find_troubles(storage, ARTIFACTS, tars, 1)] == ["cut", "empty"]
 
 
@@ -141,4 +144,4 @@ def test_a_catalog_that_can_not_be_read_is_told_and_costs_itself_alone() -> None
     storage.write(ARTIFACTS.catalog("a"), b"no parquet")
     tars = {file.path[:-4]: file for file in storage.list_files(suffix=".tar")}
     found = find_troubles(storage, ARTIFACTS, tars, 0.1)
-    assert [(t.shard, t.severity) for t in found] == [("a", "lost"), ("b", "note")]
+    assert [(t.shard, t.severity) for t in found] == [("a", "lost"), ("b", "warning")]

@@ -15,7 +15,7 @@ from curation.tables import (
     write_table,
 )
 from curation_assets.checks import CHECKS
-from curation_assets.parity_check import PARITY_CHECK
+from curation_assets.parity_check import PARITY
 from curation_assets.partitions import SHARDS
 from jobs.curate import curate
 from jobs.definitions import build_definitions
@@ -42,10 +42,10 @@ def test_what_a_run_made_passes_and_every_shard_was_looked_at(
     curated: Curated, instance: dg.DagsterInstance
 ) -> None:
     found = evaluate(curated, instance)
-    assert set(found) == {*(check.name for check in CHECKS), PARITY_CHECK}
+    assert set(found) == {*(check.name for check in CHECKS), PARITY.name}
     for evaluation in found.values():
         assert evaluation.passed, evaluation.description
-        if evaluation.check_name != PARITY_CHECK:  # which looks at one shard alone
+        if evaluation.check_name != PARITY.name:  # which looks at one shard alone
             assert evaluation.metadata["shards"].value == 3
 
 
@@ -140,7 +140,9 @@ def test_a_byte_that_changed_in_a_filtered_shard_is_told(
     assert (found.description or "").startswith(f"{SHARD}: ")
 
 
-def test_a_run_looks_at_its_own_shards_and_tells_what_it_finds(curated: Curated) -> None:
+def test_a_run_looks_at_its_own_shards_and_tells_what_it_finds(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
     text = curated.recipe_file.read_text()
     curated.recipe_file.write_text(
         text.replace("precision: fp32", "precision: auto")
@@ -149,9 +151,36 @@ def test_a_run_looks_at_its_own_shards_and_tells_what_it_finds(curated: Curated)
     result = curate(
         curated.recipe, LineProgress(lambda _: None), shards=[SHARD], until="embeddings"
     )
-    told = result.warned["few_are_quarantined"].splitlines()
-    assert [line.partition(":")[0] for line in told] == [SHARD, "What to do"]
     assert "checks" in result.seconds
+    (record,) = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(dg.AssetKey("embeddings"), "few_are_quarantined"), limit=1
+    )
+    assert record.evaluation is not None and not record.evaluation.passed
+    told = (record.evaluation.description or "").splitlines()
+    assert [line.partition(":")[0] for line in told] == [SHARD, "What to do"]
+
+
+def test_the_last_result_is_of_all_shards_as_they_are_now(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    raw, quiet = curated.source, LineProgress(lambda _: None)
+    raw.write("cut.tar", raw.read("00000.tar")[:9000])
+    curate(curated.recipe, quiet, until="shard_index")
+    raw.write("new.tar", raw.read("00000.tar"))
+    curate(curated.recipe, quiet, until="shard_index")
+
+    def last() -> dg.AssetCheckEvaluation:
+        key = dg.AssetCheckKey(dg.AssetKey("shard_index"), "tars_are_read")
+        log = instance.event_log_storage
+        (record,) = log.get_asset_check_execution_history(key, limit=1)
+        assert record.evaluation is not None
+        return record.evaluation
+
+    assert last().metadata["shards"].value == 1
+    assert (last().description or "").startswith("cut: no sample could be read")
+    raw.write("cut.tar", raw.read("00000.tar"))
+    curate(curated.recipe, quiet, until="shard_index")
+    assert last().passed
 
 
 def test_shards_that_are_gone_are_neither_checked_nor_a_measure_for_others(

@@ -11,7 +11,7 @@ from curation.tables import (
     read_table,
     write_table,
 )
-from curation_assets.parity_check import PARITY_CHECK
+from curation_assets.parity_check import PARITY
 from jobs.definitions import build_definitions
 from tests.conftest import Curated
 
@@ -20,7 +20,7 @@ FIRST = "00000"
 
 def evaluate(curated: Curated, instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:
     job = build_definitions(curated.recipe).resolve_implicit_global_asset_job_def()
-    key = dg.AssetCheckKey(dg.AssetKey("embeddings"), PARITY_CHECK)
+    key = dg.AssetCheckKey(dg.AssetKey("embeddings"), PARITY.name)
     check = job.get_subset(asset_selection=set(), asset_check_selection={key})
     done = check.execute_in_process(instance=instance)
     (found,) = done.get_asset_check_evaluations()
@@ -51,6 +51,17 @@ def test_vectors_of_other_images_are_told(
     assert not found.passed
     assert (found.description or "").startswith(f"{FIRST}: the median cosine is 0.")
     assert "curate doctor --parity" in (found.description or "")
+
+
+def test_a_shard_without_vectors_is_no_proof(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    path = curated.artifacts.embeddings(FIRST)
+    table = read_table(curated.output, path, EMBEDDINGS).slice(0, 0)
+    write_table(curated.output, path, EMBEDDINGS, table, fingerprint="any")
+    found = evaluate(curated, instance)
+    assert found.metadata["shard"].value == "train/00001"
+    assert found.metadata["images"].value == 8
 
 
 def test_a_tar_that_is_gone_is_told_and_fails_no_run(

@@ -8,7 +8,7 @@ import pytest
 
 from curation.testing.image_shards import make_tar
 from curation.troubles import Trouble
-from jobs.troubles import MOST_TOLD, any_lost, trouble_tables
+from jobs.troubles import MOST_TOLD, any_are, trouble_tables
 from tests.conftest import Curated
 from tests.jobs.commands.conftest import Run, run, run_json
 
@@ -94,5 +94,6 @@ def test_a_table_has_the_first_and_says_how_many_more_there_are() -> None:
 
 
 def test_only_what_was_lost_ends_with_a_code_of_its_own() -> None:
-    assert any_lost([Trouble("a", "", "lost", "")])
-    assert not any_lost([Trouble("a", "", "warning", ""), Trouble("a", "", "note", "")])
+    lost, warning = Trouble("a", "", "lost", ""), Trouble("a", "", "warning", "")
+    assert any_are([warning, lost], "lost")
+    assert not any_are([warning], "lost")
