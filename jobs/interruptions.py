@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -49,8 +49,12 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, _stop)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _set_handlers(before)
+
+
+def _set_handlers(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _stop(signal_number: int, _frame: FrameType | None) -> None:
@@ -62,6 +66,7 @@ def noted_signals() -> Iterator[list[int]]:
     """Note which stopping signals come, whoever handles them meanwhile.
 
     Dagster handles both in one way while it executes a run, and does not tell which came.
+    Both are handled as before afterwards.
 
     Yields:
         The signals in the order in which they came; filled when the context ends.
@@ -74,9 +79,11 @@ def noted_signals() -> Iterator[list[int]]:
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
     try:
         yield noted
     finally:
+        _set_handlers(handlers)  # Dagster leaves SIGTERM with the one of SIGINT
         signal.set_wakeup_fd(before)
         os.close(writer)
         with os.fdopen(reader, "rb") as came:

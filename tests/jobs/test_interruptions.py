@@ -25,13 +25,12 @@ def test_a_signal_says_which_one_it_was(number: signal.Signals) -> None:
 
 
 def test_a_signal_that_another_handler_takes_is_noted() -> None:
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        with noted_signals() as noted:
-            os.kill(os.getpid(), signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    before = signal.getsignal(signal.SIGTERM)
+    with noted_signals() as noted:
+        signal.signal(signal.SIGTERM, lambda *_: None)  # as Dagster does
+        os.kill(os.getpid(), signal.SIGTERM)
     assert noted == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_writing_goes_on_when_the_reader_is_gone() -> None:

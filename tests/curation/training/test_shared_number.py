@@ -41,7 +41,7 @@ def test_a_process_that_runs_sees_what_is_set(context: str, through: object) -> 
         thing.number = number
         asked.put(None)
         assert answers.get(timeout=60) == thing.number == number
-    process.terminate()
+    process.kill()  # where a shell ignores SIGTERM, so do its children
     process.join()
 
 
