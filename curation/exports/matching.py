@@ -84,7 +84,8 @@ def match_embeddings(
     """Write one file of vectors per shard, in the order of the shard.
 
     Files are named as the parts are: ``img_emb_0.npy …`` give ``img_emb_00000.npy …``,
-    ``text_emb_0.npy …`` give ``text_emb_00000.npy …``; their dtype is the parts'. Where
+    ``text_emb_0.npy …`` give ``text_emb_00000.npy …``, in the sub-folder that the shard's
+    name has; their dtype is the parts'. Where
     two rows have one key, the first counts, in the order of the parts' numbers. Where a
     row has no vector it is all zeros.
 
@@ -125,24 +126,21 @@ def read_shard_keys(source: Storage) -> dict[str, list[str]]:
     """Read the keys of all tars of a folder, for :func:`match_embeddings`.
 
     Returns:
-        Keys in the order of each tar, by the tar's base name without ``.tar``.
+        Keys in the order of each tar, by the tar's base name without ``.tar``; where two
+        in different folders have one name, by the path of each.
 
     Raises:
-        InputError: There is no tar, or two in different folders have one name.
+        InputError: There is no tar.
         ShardError: A tar is damaged.
     """
-    found: dict[str, list[str]] = {}
-    for file in source.list_files(suffix=".tar"):
-        name = PurePosixPath(file.path).stem
-        if name in found:
-            raise InputError(
-                f"{source.url}: two tars are called {name}.tar, so their vectors would "
-                "have the same name; match folder by folder"
-            )
-        found[name] = build_index(read_members(source, file.path)).keys
-    if not found:
+    paths = [file.path for file in source.list_files(suffix=".tar")]
+    if not paths:
         raise InputError(f"{source.url}: there is no .tar in this folder")
-    return found
+    names = [PurePosixPath(path).stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [path.removesuffix(".tar") for path in paths]
+    keys = (build_index(read_members(source, path)).keys for path in paths)
+    return dict(zip(names, keys, strict=True))
 
 
 @dataclass(frozen=True)
@@ -318,7 +316,7 @@ class _Matching:
         shard = int(rows.shard[0])
         num_rows = self.places.num_rows.get(shard, int(rows.row[-1]) + 1)
         header = self.parts.headers[0]
-        path = f"{self.prefix}{self.places.name(shard)}.npy"
+        path = self._path(self.places.name(shard))
         block_rows = max(1, BLOCK_BYTES // header.row_bytes)
         with npy_writer(self.out, path, num_rows, header.dim, header.dtype) as writer:
             for first in range(0, num_rows, block_rows):
@@ -352,12 +350,17 @@ class _Matching:
             name = self.places.name(shard)
             if name in written:
                 continue
-            path = f"{self.prefix}{name}.npy"
+            path = self._path(name)
             zeros = np.zeros((1, header.dim), header.dtype)
             with npy_writer(self.out, path, num_rows, header.dim, header.dtype) as writer:
                 for _ in range(num_rows):
                     writer.write(zeros)
             self._report_shard(shard, path, num_rows, nothing)
+
+    def _path(self, shard: str) -> str:
+        """Name a shard's file, which lies in the sub-folder that the shard lies in."""
+        path = PurePosixPath(shard)
+        return str(path.with_name(f"{self.prefix}{path.name}.npy"))
 
     def _report_shard(self, shard: int, path: str, num_rows: int, rows: _Rows) -> None:
         self.shards.append(

@@ -32,7 +32,9 @@ def export_nemo(
     """Write every filtered shard's tar, index and table in NeMo Curator's layout.
 
     Tars are copied byte for byte, so keys are as they were: ``id_col`` is ``key``. All
-    columns of the tables travel; a vector is null where the sample has none.
+    columns of the tables travel; a vector is null where the sample has none. A shard keeps
+    its number; where two have the same, as of several inputs, all are numbered anew from 0,
+    in the order of their paths. :class:`ExportReport` and ``on_shard`` follow that order.
 
     Args:
         source: Folder of filtered shards.
@@ -40,8 +42,8 @@ def export_nemo(
         on_shard: Told as each shard is done.
 
     Raises:
-        InputError: As :func:`curation.exports.export_vectors`; or ``output`` has tars, or
-            two shards have the same number.
+        InputError: As :func:`curation.exports.filtered_tables`; or ``output`` has tars, or
+            two shards of one folder have the same number.
         TableError: A table is damaged.
     """
     names = _names(source)
@@ -68,16 +70,22 @@ def export_nemo(
 
 def _names(source: Storage) -> dict[str, str]:
     """Map each shard's new name to its old one."""
-    names: dict[str, str] = {}
-    for digits, path in filtered_tables(source).items():
-        name = str(int(digits)).zfill(SHARD_DIGITS)
-        stem = path.removesuffix(".parquet")
-        if names.setdefault(name, stem) != stem:
+    stems: dict[tuple[str, int], str] = {}
+    for path, digits in filtered_tables(source).items():
+        place, stem = (path.rpartition("/")[0], int(digits)), path.removesuffix(".parquet")
+        if stems.setdefault(place, stem) != stem:
             raise InputError(
-                f"{source.url}: {names[name]} and {stem} would both be {name}; make a "
-                "release, which numbers anew"
+                f"{source.url}: {stems[place]} and {stem} would both be "
+                f"{_name(int(digits))}; make a release, which numbers anew"
             )
-    return names
+    numbers = [number for _, number in stems]
+    if len(set(numbers)) < len(numbers):
+        numbers = list(range(len(numbers)))
+    return dict(zip(map(_name, numbers), stems.values(), strict=True))
+
+
+def _name(number: int) -> str:
+    return str(number).zfill(SHARD_DIGITS)
 
 
 def _write_table(

@@ -6,7 +6,7 @@ NeMo Curator's, which has the tars too, is in ``nemo.py``.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -49,6 +49,9 @@ def export_vectors(
 ) -> ExportReport:
     """Write ``img_emb_<shard>.npy`` for every filtered shard: row i is of its sample i.
 
+    A file lies in the same sub-folder as its shard, so that shards of several folders may
+    have the same numbers; loaders find it there.
+
     Args:
         source: Folder of filtered shards.
         output: Where to; may be the same folder, whose URL alone then names a training
@@ -64,11 +67,12 @@ def export_vectors(
         TableError: A table is damaged.
     """
     paths, num_rows, num_missing = [], 0, 0
-    for number, path in filtered_tables(source).items():
+    tables = filtered_tables(source)
+    names = _vector_files(source, tables)
+    for path, name in zip(tables, names, strict=True):
         table = read_table(source, path, FILTERED)
         vectors, valid = read_vectors(source, path, table, EMBEDDING)
-        folder = PurePosixPath(path).parent
-        paths.append(str(folder / f"img_emb_{number}.npy"))
+        paths.append(name)
         write_npy(output, paths[-1], vectors)
         num_rows += len(valid)
         num_missing += int(np.count_nonzero(~valid))
@@ -101,7 +105,7 @@ def export_clip_retrieval(
 
     Source: clip-retrieval 2.45, ``clip_inference/writer.py``.
     """
-    tables = list(filtered_tables(source).values())
+    tables = list(filtered_tables(source))
     paths: list[str] = []
     num_rows = num_missing = 0
     for part, path in enumerate(tables):
@@ -153,11 +157,10 @@ def read_vectors(
 
 
 def filtered_tables(source: Storage) -> dict[str, str]:
-    """List the tables beside tars: digits at the end of the name to path.
+    """List the tables beside tars, by path: the digits at the end of each one's name.
 
     Raises:
-        InputError: There are none, or a name has no digits at its end, or those of
-            another.
+        InputError: There are none, or a name has no digits at its end.
     """
     tars = {file.path for file in source.list_files(suffix=".tar")}
     found: dict[str, str] = {}
@@ -168,12 +171,21 @@ def filtered_tables(source: Storage) -> dict[str, str]:
         digits = re.search(r"\d+$", stem)
         if digits is None:
             raise InputError(f"{source.url}/{stem}.tar: its name must end with a number")
-        other = found.setdefault(digits[0], file.path)
-        if other is not file.path:
-            raise InputError(
-                f"{source.url}: {other} and {file.path} end with the same number, so their "
-                "vectors would have the same name; make a release, which numbers anew"
-            )
+        found[file.path] = digits[0]
     if not found:
         raise InputError(f"{source.url}: there are no filtered shards with their tables")
     return found
+
+
+def _vector_files(source: Storage, tables: Mapping[str, str]) -> list[str]:
+    """Name the file of each table's vectors."""
+    names: dict[str, str] = {}
+    for path, number in tables.items():
+        name = str(PurePosixPath(path).parent / f"img_emb_{number}.npy")
+        other = names.setdefault(name, path)
+        if other is not path:
+            raise InputError(
+                f"{source.url}: {other} and {path} end with the same number, so their "
+                "vectors would have the same name; make a release, which numbers anew"
+            )
+    return list(names)

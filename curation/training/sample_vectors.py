@@ -9,7 +9,7 @@ holes.
 
 import re
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -153,13 +153,12 @@ class FolderVectors(_ByShard):
         self,
         indexed: IndexedShards,
         storage: Storage,
-        files: Mapping[int, StoredFile],
+        files: Mapping[int, Sequence[StoredFile]],
         digits: KeyDigits,
     ) -> None:
         super().__init__(indexed)
         self.storage = storage
-        numbers = [_number(shard) for shard in indexed.shards]
-        self.files = [files.get(number) for number in numbers]
+        self.files = _files_of(indexed.shards, files)
         self.headers = _headers(storage, self.files)
         known = [header for header in self.headers if header]
         if not known:
@@ -335,26 +334,63 @@ def open_folder(
     return FolderVectors(indexed, storage, files[prefix], digits)
 
 
-def vector_files(storage: Storage) -> dict[str, dict[int, StoredFile]]:
-    """List the numbered ``.npy`` files of a folder: prefix of the name to number to file.
+def vector_files(storage: Storage) -> dict[str, dict[int, list[StoredFile]]]:
+    """List the numbered ``.npy`` files of a folder: prefix of the name to number to files.
 
     Raises:
-        InputError: Two of one prefix have the same number.
+        InputError: Two of one prefix and one sub-folder have the same number.
     """
-    found: dict[str, dict[int, StoredFile]] = {}
+    found: dict[str, dict[int, list[StoredFile]]] = {}
     for file in storage.list_files(suffix=".npy"):
         digits = re.search(r"\d+$", PurePosixPath(file.path).stem)
         if not digits:
             continue
         prefix = PurePosixPath(file.path).stem[: digits.start()]
-        same = found.setdefault(prefix, {})
-        other = same.setdefault(int(digits[0]), file)
-        if other is not file:
-            raise InputError(
-                f"{storage.url}: {other.path} and {file.path} are both of shard "
-                f"{int(digits[0])}"
-            )
+        same = found.setdefault(prefix, {}).setdefault(int(digits[0]), [])
+        for other in same:
+            if _folder(other.path) == _folder(file.path):
+                raise InputError(
+                    f"{storage.url}: {other.path} and {file.path} are both of shard "
+                    f"{int(digits[0])}"
+                )
+        same.append(file)
     return found
+
+
+def _files_of(
+    shards: Sequence[ShardFile], files: Mapping[int, Sequence[StoredFile]]
+) -> list[StoredFile | None]:
+    """Find the file of each shard: by its number, and if that is not enough by its folder.
+
+    Raises:
+        InputError: A shard has no number, or two would have one file.
+    """
+    numbers = [_number(shard) for shard in shards]
+    times = Counter(numbers)
+    found: list[StoredFile | None] = []
+    for shard, number in zip(shards, numbers, strict=True):
+        near = files.get(number, ())
+        if times[number] > 1 or len(near) > 1:
+            near = [file for file in near if _is_beside(shard, file)]
+            near.sort(key=lambda file: len(_folder(file.path)), reverse=True)
+        if near and near[0] in found:
+            other = shards[found.index(near[0])].url
+            raise InputError(
+                f"{near[0].path} has the number of {other} and of {shard.url}; put the "
+                "vectors of each into a sub-folder that is called as the tar's"
+            )
+        found.append(near[0] if near else None)
+    return found
+
+
+def _is_beside(shard: ShardFile, file: StoredFile) -> bool:
+    """Tell whether a file of vectors lies in the sub-folder that a tar lies in."""
+    folder = _folder(file.path)
+    return f"/{_folder(shard.url)}".endswith(f"/{folder}") if folder else True
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def find_vectors(indexed: IndexedShards, npy: Places, reader: SampleBytes) -> SampleVectors:

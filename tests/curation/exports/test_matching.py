@@ -158,7 +158,22 @@ def test_keys_and_their_order_are_read_from_tars(tmp_path: Path) -> None:
     storage.write("more/00001.tar", make_tar([("a.jpg", b"x")]))
     assert read_shard_keys(storage) == {"00000": ["b", "a/c"], "00001": ["a"]}
     storage.write("more/00000.tar", make_tar([]))
-    with pytest.raises(InputError, match=r"two tars are called 00000\.tar"):
-        read_shard_keys(storage)
+    found = read_shard_keys(storage)  # of equal names: by their paths
+    assert found == {"00000": ["b", "a/c"], "more/00000": [], "more/00001": ["a"]}
     with pytest.raises(InputError, match=r"there is no \.tar"):
         read_shard_keys(LocalStorage(tmp_path / "none"))
+
+
+def test_tars_of_several_folders_may_have_the_same_names(
+    two_inputs: LocalStorage, tmp_path: Path
+) -> None:
+    keys = read_shard_keys(two_inputs)
+    assert list(keys) == ["a/0000", "a/0001", "b/c/0000", "b/c/0001", "b/c/0002"]
+    every = [key for name in keys for key in keys[name]]
+    rows = save(tmp_path, [every[::-1]])
+    report = match(tmp_path, shard_keys=keys)
+    assert report.num_matched == 100
+    paths = report.shards["path"].to_pylist()
+    assert paths[0] == "a/img_emb_0000.npy"
+    found = np.concatenate([np.load(tmp_path / "out" / path) for path in paths])
+    assert np.array_equal(found, rows[::-1])

@@ -87,3 +87,16 @@ def test_what_can_not_be_exported_is_refused(
     write_table(filtered, "0000.parquet", FILTERED, table, fingerprint="x")
     with pytest.raises(InputError, match=r"0000\.parquet: there is no column"):
         export_nemo(filtered, LocalStorage(tmp_path / "nemo"))
+
+
+def test_shards_of_the_same_number_are_numbered_anew(
+    two_inputs: LocalStorage, tmp_path: Path
+) -> None:
+    output = LocalStorage(tmp_path / "nemo")
+    told: list[str] = []
+    export_nemo(two_inputs, output, lambda name, _: told.append(name))
+    assert told == ["a/0000", "a/0001", "b/c/0000", "b/c/0001", "b/c/0002"]
+    for number, name in enumerate(told):
+        assert output.read(f"{number:05d}.tar") == two_inputs.read(f"{name}.tar")
+        keys = pq.read_table(output.root / f"{number:05d}.parquet")["key"].to_pylist()
+        assert keys == list(read_with_webdataset(output.root / f"{number:05d}.tar"))

@@ -1,5 +1,6 @@
 """Exported vectors, read back by NumPy, pandas' reader and the training loaders."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,45 @@ def test_what_can_not_be_exported_is_refused(
     write_table(filtered, "0001.parquet", FILTERED, table, fingerprint="x")
     with pytest.raises(InputError, match=r"0001\.parquet: there is no column"):
         export_vectors(filtered, filtered)
-    for name in ("more/0001.parquet", "more/0001.tar"):
+    for name in ("other-0001.parquet", "other-0001.tar"):
         filtered.write(name, b"")
     with pytest.raises(InputError, match="same number"):
-        export_clip_retrieval(filtered, filtered)
+        export_vectors(filtered, filtered)
+
+
+def test_shards_of_several_folders_may_have_the_same_numbers(
+    two_inputs: LocalStorage, tmp_path: Path
+) -> None:
+    report = export_vectors(two_inputs, two_inputs)
+    assert report.paths == (
+        "a/img_emb_0000.npy", "a/img_emb_0001.npy",
+        "b/c/img_emb_0000.npy", "b/c/img_emb_0001.npy", "b/c/img_emb_0002.npy",
+    )  # fmt: skip
+    urls = [two_inputs.url, [f"{two_inputs.url}/{{a/000{{0,1}},b/c/000{{0..2}}}}.tar"]]
+    for tars, embeddings in itertools.product(urls, (None, two_inputs.url)):
+        if embeddings is None and tars is not two_inputs.url:
+            continue  # vectors are looked for beside the first tar
+        loader = create_image_embedding_dataloader(
+            tars, 0, 100, embeddings, extra_keys=["__key__"], shuffle_shards=False
+        )
+        images, emb, keys = next(iter(loader))
+        assert len(images) == 2 * 20 + 3 * 20
+        for number, key in zip(emb[:, 0].int().tolist(), keys, strict=True):
+            folder = 0 if key.startswith("a") else 1
+            assert number == 60 * folder + 20 * int(key[1:5]) + int(key[5:])
+    output = LocalStorage(tmp_path / "clip")
+    export_clip_retrieval(two_inputs, output)
+    reader = get_reader(True, f"{output.url}/img_emb", f"{output.url}/metadata")
+    assert reader.count == 100  # type: ignore[union-attr]
+
+
+def test_one_file_for_two_tars_of_a_number_is_refused(
+    two_inputs: LocalStorage, tmp_path: Path
+) -> None:
+    export_vectors(two_inputs, two_inputs)
+    (tmp_path / "emb").mkdir()
+    for number in range(3):
+        name = f"img_emb_{number:04d}.npy"
+        (two_inputs.root / "b" / "c" / name).rename(tmp_path / "emb" / name)
+    with pytest.raises(InputError, match="put the vectors of each into a sub-folder"):
+        create_image_embedding_dataloader(two_inputs.url, 0, 9, f"{tmp_path}/emb")
