@@ -19,6 +19,8 @@ _HOMES = {
     "Storage": "curation.storage",
     "TimmImageEmbedder": "curation.dataset_embedders",
     "build_index": "curation.index",
+    "check_ready": "curation.recipe_check",
+    "check_recipe": "curation.recipe_check",
     "embed_samples": "curation.embedding",
     "format_index": "curation.dali_index",
     "load_recipe": "curation.recipe",

@@ -13,6 +13,7 @@ import numpy as np
 
 from curation.classifiers.base import Classifier
 from curation.dataset import DatasetShard, ImageTextPairDataset, join_by_id
+from curation.devices import usable_gpus
 from curation.embedders.timm import TimmEmbedder
 from curation.embedding import embed_samples
 from curation.embedding_workers import EmbeddingTools
@@ -21,6 +22,7 @@ from curation.fingerprint import Json
 from curation.image_loaders import ImageLoader, LoaderSettings
 from curation.recipe import ImageSettings
 from curation.samples import read_samples
+from curation.scoring import check_encoders
 from curation.tables import EMBEDDING, embedding_matrix
 
 if TYPE_CHECKING:
@@ -35,8 +37,14 @@ class DatasetEmbedder(ABC):
         self.classifiers = tuple(classifiers)
 
     def __call__(self, dataset: ImageTextPairDataset) -> ImageTextPairDataset:
-        """Give the dataset with ``image_embedding``, to be computed when it is needed."""
+        """Give the dataset with ``image_embedding``, to be computed when it is needed.
+
+        Raises:
+            InputError: A classifier was made for another encoder.
+        """
         id_col = dataset.id_col
+        classifiers = {one.name: one for one in self.classifiers}
+        check_encoders(classifiers, self.known_encoder())
 
         def embed(shard: DatasetShard, frame: "pl.DataFrame") -> "pl.DataFrame":
             import polars as pl
@@ -66,6 +74,10 @@ class DatasetEmbedder(ABC):
     @abstractmethod
     def encoder(self) -> Mapping[str, Json]:
         """Say what makes the vectors, for the classifiers and to be stored with them."""
+
+    def known_encoder(self) -> Mapping[str, Json]:
+        """Say as much of that as is known without fetching any weights."""
+        return self.encoder()
 
 
 class ImageEmbedder(DatasetEmbedder):
@@ -150,7 +162,8 @@ class TimmImageEmbedder(DatasetEmbedder):
         images: Which component is the image, and which are refused.
 
     Raises:
-        InputError: ``pretrained`` is False.
+        InputError: ``pretrained`` is False; there is no such model, device or weights,
+            or they are of another model.
     """
 
     def __init__(
@@ -181,9 +194,13 @@ class TimmImageEmbedder(DatasetEmbedder):
         precision: Literal["auto", "fp32"] = "auto" if autocast else "fp32"
         weights = "hub" if pretrained is True else pretrained
         self.embedder = kind(model_name, weights, precision, _device(device))
+        self.embedder.check()
 
     def encoder(self) -> Mapping[str, Json]:
         return self.embedder.encoder()
+
+    def known_encoder(self) -> Mapping[str, Json]:
+        return self.embedder.known_encoder()
 
     def embed_shard(
         self, shard: DatasetShard, id_col: str
@@ -211,8 +228,9 @@ class TimmImageEmbedder(DatasetEmbedder):
 class _AsComputed(TimmEmbedder):
     """Vectors of the length that the model gives them."""
 
-    def encoder(self) -> dict[str, Json]:
-        return super().encoder() | {"normalized": False}
+    @property
+    def _described(self) -> dict[str, Json]:
+        return super()._described | {"normalized": False}
 
     def _unit(self, pixels: "torch.Tensor") -> "torch.Tensor":
         import torch
@@ -225,5 +243,7 @@ def _device(name: str) -> str:
     import torch
 
     if name != "auto":
+        if name != "cpu":
+            usable_gpus("cuda")
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"

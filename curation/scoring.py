@@ -77,15 +77,33 @@ def score_embeddings(
 
 
 def check_encoders(
-    classifiers: Mapping[str, Classifier], encoder: Mapping[str, Json]
+    classifiers: Mapping[str, Classifier],
+    encoder: Mapping[str, Json],
+    texts: Mapping[str, Json] | None = None,
 ) -> None:
-    """Refuse, before anything runs, classifiers that were made for another encoder.
+    """Refuse, before anything is embedded, classifiers made for another encoder.
+
+    Args:
+        classifiers: By column name.
+        encoder: As much as is known of what will embed the images; what is not known yet,
+            such as the hash of weights that are to be fetched, is not held against it.
+        texts: Likewise of what will embed captions, if anything will.
 
     Raises:
-        InputError: One was, and does not trust this encoder.
+        InputError: One was, and does not trust this encoder; or it reads captions, and
+            nothing embeds them.
     """
     for column, classifier in classifiers.items():
-        classifier.check_encoder(encoder, column)
+        unknown = {**(classifier.needs.encoder or {}), **encoder}
+        classifier.check_encoder(unknown, column)
+        if not classifier.reads_captions:
+            continue
+        if texts is None:
+            raise InputError(
+                f"classifier {column}: it compares images with captions, which nothing "
+                "embeds; add text_encoder to the recipe"
+            )
+        classifier.check_caption_encoder(encoder, texts, column)
 
 
 def scores_about(

@@ -36,6 +36,7 @@ from jobs.next_runs import NextRun, next_runs
 from jobs.plan import Plan, make_plan, output_files
 from jobs.recipe_check import check_ready, check_recipe
 from resources.progress import Progress
+from resources.recipe_resources import recipe_objects
 
 ORDER = tuple(VERSIONS)
 """Every asset, in the order in which they are made. A recipe may lack some."""
@@ -103,7 +104,6 @@ def curate(
     check_recipe(recipe)
     if until not in (assets := Lineage(recipe).assets):
         raise UnknownNameError.among("asset", until, assets)
-    check_ready(recipe, until)
     with open_runner(recipe, progress, instance) as runner:
         instance, result = runner.instance, runner.result
         end_dead_runs(instance)
@@ -119,6 +119,10 @@ def curate(
             put_off = {*result.failed, *arrivals.waiting}
             if not (runs := _next(instance, recipe, plan, put_off)):
                 break
+            if not executed:
+                # whatever is made of the first runs' shards will be due after them
+                first = min(ORDER.index(asset) for run in runs for asset in run.assets)
+                check_ready(recipe, ORDER[first : ORDER.index(until) + 1])
             for run in runs:
                 if run in executed:
                     raise StaleError(_KEEPS_CHANGING.format(run.assets[0], run.shards[:1]))
@@ -251,7 +255,8 @@ def open_runner(
         instance: Holds the records; by default the recipe's own.
     """
     result = CurateResult()
-    definitions = asset_definitions(recipe, progress=_Watcher(progress, result.failed))
+    handed = {**recipe_objects(recipe), "progress": _Watcher(progress, result.failed)}
+    definitions = asset_definitions(recipe, **handed)  # checked by whoever plans the runs
     job = definitions.resolve_implicit_global_asset_job_def()
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
         tags = launch_tags(Lineage(recipe)) | process_tag()

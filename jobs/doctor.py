@@ -5,14 +5,15 @@ Belongs here: looking. Nothing is made, and nothing is left behind.
 
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 
-from curation.devices import first_device
 from curation.embedding import find_image
-from curation.errors import CurationError
+from curation.errors import CurationError, InputError
 from curation.index import build_index
 from curation.parity import Parity, measure_parity
 from curation.recipe import Recipe
@@ -20,12 +21,19 @@ from curation.recipe_tools import make_tools
 from curation.samples import read_samples
 from curation.storage import Storage, open_storage
 from curation.tar import read_members
+from curation.tar_glance import glance
 from curation_assets.partitions import list_shards, tar_path
 from jobs.instance import has_records, open_instance
-from jobs.recipe_check import check_ready, check_recipe
+from jobs.recipe_check import CHECKS
 from jobs.troubles import current_troubles
 
 PACKAGES = ("dagster", "nvidia-dali-cuda120", "torch", "timm", "pyarrow", "polars", "s3fs")
+
+
+GLANCES = 64
+"""Tars of a source that are looked at, evenly drawn."""
+GLANCES_AT_ONCE = 16
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -42,12 +50,8 @@ def examine(recipe: Recipe) -> list[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     findings = [Finding("python", python)]
     findings += [Finding(name, version(name)) for name in PACKAGES]
-    findings += [
-        _tried("recipe", lambda: check_recipe(recipe)),
-        _tried("weights and output", lambda: check_ready(recipe, "filtered_shard")),
-        _tried("source", lambda: _count_shards(recipe)),
-        _tried("device", lambda: first_device(recipe.machine.device)),
-    ]
+    findings += [_tried(one.what, partial(one.look, recipe)) for one in CHECKS]
+    findings.append(_tried("source", lambda: _look_at_source(recipe)))
     return findings + list(_shard_findings(recipe))
 
 
@@ -95,7 +99,24 @@ def _tried(what: str, look: Callable[[], str | None]) -> Finding:
         return Finding(what, str(error), is_good=False)
 
 
-def _count_shards(recipe: Recipe) -> str:
-    tars = list_shards(open_storage(recipe.source, recipe.s3))
-    num_bytes = sum(tar.size for tar in tars.values())
+def _look_at_source(recipe: Recipe) -> str:
+    """Count the tars, and look at both ends of some.
+
+    Raises:
+        InputError: There are none, or some are no tars or were cut off.
+    """
+    source = open_storage(recipe.source, recipe.s3)
+    tars = list(list_shards(source).values())
+    chosen = tars[:: -(-len(tars) // GLANCES)]
+    with ThreadPoolExecutor(GLANCES_AT_ONCE) as pool:
+        reasons = pool.map(partial(glance, source), chosen)
+    bad = {tar.path: why for tar, why in zip(chosen, reasons, strict=True) if why}
+    if bad:
+        named = "".join(f"\n{path}: {bad[path]}" for path in islice(bad, MOST_NAMED))
+        more = "\n…" if len(bad) > MOST_NAMED else ""
+        raise InputError(
+            f"{len(bad)} of the {len(chosen)} tars that were looked at (of {len(tars):,}) "
+            f"are damaged:{named}{more}"
+        )
+    num_bytes = sum(tar.size for tar in tars)
     return f"{len(tars):,} tars, {num_bytes:,} bytes, in {recipe.source}"

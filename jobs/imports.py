@@ -73,6 +73,10 @@ def due_imports(instance: dg.DagsterInstance, lineage: Lineage) -> list[DueImpor
     return due
 
 
+_SOON_AFTER = ("embeddings", "caption_embeddings")
+"""What is made of imported shards without anything that people would make in between."""
+
+
 def bring_imports(
     recipe: Recipe,
     progress: Progress,
@@ -104,7 +108,7 @@ def bring_imports(
             wanted |= {("imported_urls", n) for n in names if failed_urls(instance, n)}
         if not wanted:
             return CurateResult()
-        check_ready(recipe, "embeddings")  # rather than after hours of downloads
+        check_ready(recipe, _SOON_AFTER)  # rather than after hours of downloads
         with open_runner(recipe, progress, instance) as runner:
             for asset, name in sorted(wanted):
                 runner.execute(NextRun((asset,), (name,)))

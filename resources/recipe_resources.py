@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import dagster as dg
+
 from curation.classifiers import make_classifiers
 from curation.recipe import Recipe
+from curation.recipe_check import check_ready
 from curation.recipe_tools import (
     embedding_tools,
     embedding_workers,
@@ -13,12 +16,38 @@ from curation.recipe_tools import (
 from curation.storage import open_storage
 from resources.progress import ProgressResource
 
+CHECKED_FOR = {
+    "embedding_tools": "embeddings",
+    "text_tools": "caption_embeddings",
+    "classifiers": "scores",
+}
+"""Resource to the asset that works with it."""
+
 
 def recipe_resources(recipe: Recipe) -> dict[str, Any]:
     """Make the resources that a recipe describes.
 
-    They are the core's own objects, made as the commands make them: nothing is loaded,
-    connected to or started before an asset uses it.
+    A run is handed what its steps need before the first of them starts. What can be known
+    to be wrong is found then, and not when all shards are indexed.
+    """
+    return {
+        name: _checked(recipe, CHECKED_FOR[name], made) if name in CHECKED_FOR else made
+        for name, made in recipe_objects(recipe).items()
+    }
+
+
+def _checked(recipe: Recipe, asset: str, made: Any) -> dg.ResourceDefinition:
+    def hand_out(_: dg.InitResourceContext) -> Any:
+        check_ready(recipe, {asset})
+        return made
+
+    return dg.ResourceDefinition(hand_out)
+
+
+def recipe_objects(recipe: Recipe) -> dict[str, Any]:
+    """Make what assets work with, as the commands make it: the core's own objects.
+
+    Nothing is loaded, connected to or started before an asset uses it.
     """
     captions = {"text_tools": text_tools(recipe)} if recipe.text_encoder else {}
     return {

@@ -57,6 +57,14 @@ class AestheticClassifier(Classifier):
     def needs(self) -> EncoderNeed:
         return encoder_need("vit_l_14")
 
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        return self.needs.models
+
+    def check(self) -> None:
+        super().check()
+        _ = self._affine
+
     def weights_sha256(self) -> Json:
         return weights_hash(self.weights, SOURCE)
 

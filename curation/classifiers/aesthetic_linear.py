@@ -60,6 +60,14 @@ class AestheticLinearClassifier(Classifier):
     def needs(self) -> EncoderNeed:
         return encoder_need(self.model)
 
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        return self.needs.models
+
+    def check(self) -> None:
+        super().check()
+        _ = self._affine
+
     def settings(self) -> dict[str, Json]:
         return {"model": self.model}
 

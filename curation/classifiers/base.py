@@ -109,6 +109,24 @@ class Classifier(ABC):
     def needs(self) -> EncoderNeed:
         """Which embeddings it understands."""
 
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the models whose embeddings it understands, known without weights.
+
+        None for any, or where only the weights' file says.
+        """
+        return ()
+
+    def check(self) -> None:
+        """Read what it scores with, if that is small, and find what is wrong with it.
+
+        Raises:
+            InputError, NotFoundError, DataError: Weights are absent, damaged or others.
+            StorageError: They are published, and can't be fetched.
+        """
+        _ = self.needs
+        self.fingerprint()
+
     @abstractmethod
     def weights_sha256(self) -> Json:
         """Hash what it was trained to be; None if it has no weights."""
@@ -136,6 +154,22 @@ class Classifier(ABC):
         """Hash settings and weights: equal fingerprints give equal scores."""
         return fingerprint(self.name, self.version, self.settings(), self.weights_sha256())
 
+    def check_model(self, model: str, column: str = "") -> None:
+        """Refuse an encoder by its model's name alone, for which no weights are read.
+
+        Raises:
+            InputError: It was made for another one, and ``trust_encoder`` is not set.
+        """
+        need = EncoderNeed(models=self.encoders)
+        self._refuse(need.fault({"model": model}), f"classifier {column or self.name}")
+
+    def _refuse(self, fault: str | None, where: str) -> None:
+        if fault is not None and not self.trust_encoder:
+            raise InputError(
+                f"{where}: {fault}. Embed with the encoder it was made for, or, if you "
+                "know that the vectors mean the same, set trust_encoder: true"
+            )
+
     def check_encoder(self, encoder: Mapping[str, Json], column: str = "") -> None:
         """Refuse embeddings of an encoder that the classifier was not made for.
 
@@ -149,12 +183,7 @@ class Classifier(ABC):
         """
         where = f"classifier {column or self.name}"
         need, dim = self.needs, encoder.get("dim")
-        fault = need.fault(encoder)
-        if fault is not None and not self.trust_encoder:
-            raise InputError(
-                f"{where}: {fault}. Embed with the encoder it was made for, or, if you "
-                "know that the vectors mean the same, set trust_encoder: true"
-            )
+        self._refuse(need.fault(encoder), where)
         if need.dim is not None and isinstance(dim, int) and dim != need.dim:
             raise InputError(
                 f"{where}: it takes rows of {need.dim} numbers; this encoder's have {dim}"

@@ -42,6 +42,10 @@ class LinearProbe(Classifier):
         encoder: Mapping[str, Json] = self.record["encoder"]
         return EncoderNeed(dim=int(str(encoder["dim"])), encoder=encoder)
 
+    def check(self) -> None:
+        super().check()
+        _ = self._line
+
     def weights_sha256(self) -> Json:
         return file_sha256(self._file)
 

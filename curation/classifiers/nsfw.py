@@ -99,6 +99,14 @@ class NsfwClassifier(Classifier):
     def needs(self) -> EncoderNeed:
         return encoder_need(self.model)
 
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        return self.needs.models
+
+    def check(self) -> None:
+        super().check()
+        _ = self._head
+
     def settings(self) -> dict[str, Json]:
         return {"model": self.model}
 

@@ -61,13 +61,21 @@ class ZeroShot(Classifier):
 
     @property
     def needs(self) -> EncoderNeed:
+        return EncoderNeed(dim=self._embedder.dim, models=self.encoders)
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
         key = (self.text_model, self.text_pretrained)
         if key not in IMAGE_TOWERS and not self.trust_encoder:
             raise InputError(
                 f"zero_shot: which embeddings go with the texts of {'/'.join(key)} is not "
                 "known; if yours do, set trust_encoder: true"
             )
-        return EncoderNeed(dim=self._embedder.dim, models=IMAGE_TOWERS.get(key, ()))
+        return IMAGE_TOWERS.get(key, ())
+
+    def check(self) -> None:
+        super().check()
+        self._embedder.check()
 
     def settings(self) -> dict[str, Json]:
         return {

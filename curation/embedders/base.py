@@ -55,6 +55,19 @@ class Embedder(ABC):
         Stored with every table of vectors. Batch size and device are no part of it.
         """
 
+    def known_encoder(self) -> dict[str, Json]:
+        """Say as much of :meth:`encoder` as is known without fetching any weights."""
+        return self.encoder()
+
+    def check(self) -> None:
+        """Find what is wrong with the settings or the weights, before anything is loaded.
+
+        Raises:
+            InputError, NotFoundError, DataError: The model is unknown or gives no vectors;
+                weights are absent, damaged, of another model, or can't be had.
+        """
+        self.known_encoder()
+
     @abstractmethod
     def embed_pixels(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Compute the vectors of one batch.

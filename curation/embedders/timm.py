@@ -4,15 +4,18 @@ import logging
 from dataclasses import astuple, dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from curation.devices import computes_bf16
 from curation.embedders.base import Embedder
 from curation.errors import InputError, UnknownNameError
 from curation.fingerprint import Json, file_sha256
+from curation.hub_weights import FILE_NAMES, repository_trouble, url_trouble
 from curation.image_transform import ImageTransform, transform_from_timm
 from curation.model_weights import (
     THREE_WAYS,
+    StateDict,
     fitted_weights,
     read_weights,
     state_sha256,
@@ -84,10 +87,27 @@ class TimmEmbedder(Embedder):
         return replace(self, device=device)
 
     def encoder(self) -> dict[str, Json]:
+        return self._described | {"weights_sha256": self._weights_sha256}
+
+    def known_encoder(self) -> dict[str, Json]:
+        return self.encoder() if weights_file(self.weights) else self._described
+
+    def check(self) -> None:
+        import torch
+
+        self.known_encoder()
+        if file := weights_file(self.weights):
+            weights = read_weights(file)
+            with torch.device("meta"):
+                self._fitted(weights)
+        else:
+            self._check_hub()
+
+    @property
+    def _described(self) -> dict[str, Json]:
         return {
             "kind": "timm",
             "model": self.model,
-            "weights_sha256": self._weights_sha256,
             "transform": self.transform.record(),
             "precision": self.resolved_precision,
             "output": "projection" if self._is_projection else "pooled",
@@ -154,15 +174,35 @@ class TimmEmbedder(Embedder):
         Taken before anyone casts the model, which changes it where it lies: the hash must
         not depend on whether images were embedded first, nor on the device.
         """
+        self._check_hub()
         try:
             model = self._create(pretrained=True)
         except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"The weights of {self.model} can't be had from timm's hub "
-                f"({type(error).__name__}: {_first_line(error)}). Ways to supply weights: "
-                f"{THREE_WAYS}"
-            ) from error
+            found = f"{type(error).__name__}: {_first_line(error)}"
+            raise self._out_of_reach(found) from error
         return model, state_sha256(model.state_dict())
+
+    def _check_hub(self) -> None:
+        """Refuse weights that are nowhere, or that the hub doesn't answer for."""
+        import torch
+
+        repository, url = self._config.get("hf_hub_id"), self._config.get("url")
+        named = self._config.get("hf_hub_filename")
+        if repository:
+            names = (named, *FILE_NAMES) if named else FILE_NAMES
+            trouble = repository_trouble(str(repository), names)
+        elif url:
+            trouble = url_trouble(str(url), Path(torch.hub.get_dir()) / "checkpoints")
+        else:
+            trouble = "timm has published none for this name; add a tag that has some"
+        if trouble:
+            raise self._out_of_reach(trouble)
+
+    def _out_of_reach(self, trouble: str) -> InputError:
+        return InputError(
+            f"The weights of {self.model} can't be had from timm's hub ({trouble}). Ways "
+            f"to supply weights: {THREE_WAYS}"
+        )
 
     @cached_property
     def _loaded(self) -> Any:
@@ -175,8 +215,17 @@ class TimmEmbedder(Embedder):
         log.info("loaded %s on %s in %s", self.model, self.device, self.resolved_precision)
         return _in_precision(model, self._dtype)
 
-    def _with_weights(self, file: Any) -> Any:
-        weights = read_weights(file)
+    def _with_weights(self, file: Path) -> Any:
+        model, weights = self._fitted(read_weights(file))
+        model.load_state_dict(weights)
+        return model
+
+    def _fitted(self, weights: StateDict) -> tuple[Any, StateDict]:
+        """Give the model as these weights want it, and them under its names.
+
+        Raises:
+            InputError: They are of another architecture.
+        """
         packaged = self.weights.startswith("package:")
         model = self._create(pretrained=False)
         head = self._config.get("classifier")
@@ -185,9 +234,7 @@ class TimmEmbedder(Embedder):
             bias = weights.get(f"{head}.bias")
             model.reset_classifier(0 if bias is None else len(bias))
         where = f"weights: {self.weights}"
-        weights = dict(fitted_weights(model, weights, where, by_order=packaged))
-        model.load_state_dict(weights)
-        return model
+        return model, dict(fitted_weights(model, weights, where, by_order=packaged))
 
     def _create(self, *, pretrained: bool) -> Any:
         import timm

@@ -87,6 +87,17 @@ class EmbeddingWorkers(ABC):
     """Where shards are embedded. A member is a value: it starts nothing until asked."""
 
     @abstractmethod
+    def check(self) -> str:
+        """Find out whether there is anything to compute on, and take nothing of it.
+
+        Returns:
+            What there is, in words.
+
+        Raises:
+            InputError: There is nothing.
+        """
+
+    @abstractmethod
     def embed(
         self,
         tasks: Collection[Task],

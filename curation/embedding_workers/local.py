@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from time import perf_counter
 from typing import Any, Literal
 
-from curation.devices import claim_devices
+from curation.devices import claim_devices, usable_gpus
 from curation.embedding_workers.base import (
     EmbeddingWorkers,
     Outcome,
@@ -47,6 +47,11 @@ class LocalWorkers(EmbeddingWorkers):
     """How many; by default one per free GPU, or per core."""
     shared: bool = False
     """Use GPUs that other runs use too."""
+
+    def check(self) -> str:
+        gpus = usable_gpus(self.kind, self.count)
+        number = self.count or len(gpus) or len(os.sched_getaffinity(0))
+        return f"{number} x {'cuda' if gpus else 'cpu'}"
 
     def embed(
         self,

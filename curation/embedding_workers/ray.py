@@ -47,6 +47,10 @@ class RayWorkers(EmbeddingWorkers):
     count: int | None = None
     """How many; by default as many as the cluster has GPUs, or cores."""
 
+    def check(self) -> str:
+        resource, available = self._resource(_connected().cluster_resources())
+        return f"{self.count or available} x {resource} of a Ray cluster"
+
     def embed(
         self,
         tasks: Collection[Task],

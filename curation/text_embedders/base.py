@@ -41,6 +41,19 @@ class TextEmbedder(ABC):
         Batch size, device and the device's arithmetic are no part of it.
         """
 
+    def known_encoder(self) -> dict[str, Json]:
+        """Say as much of :meth:`encoder` as is known without fetching any weights."""
+        return self.encoder()
+
+    def check(self) -> None:
+        """Find what is wrong with the settings or the weights, before anything is loaded.
+
+        Raises:
+            InputError, NotFoundError, DataError: The package or the model is unknown;
+                weights are absent, damaged, of another model, or can't be had.
+        """
+        self.known_encoder()
+
     @abstractmethod
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Compute the vectors of texts.

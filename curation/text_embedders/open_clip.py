@@ -11,7 +11,13 @@ import numpy as np
 from curation.devices import computes_bf16
 from curation.errors import InputError, NotFoundError, UnknownNameError
 from curation.fingerprint import Json, file_sha256
-from curation.model_weights import fitted_weights, read_weights, state_sha256
+from curation.hub_weights import FILE_NAMES, repository_trouble, url_trouble
+from curation.model_weights import (
+    StateDict,
+    fitted_weights,
+    read_weights,
+    state_sha256,
+)
 from curation.text_embedders.base import TextEmbedder
 
 if TYPE_CHECKING:
@@ -82,10 +88,28 @@ class OpenClipTextEmbedder(TextEmbedder):
         return int(self._config["embed_dim"])
 
     def encoder(self) -> dict[str, Json]:
+        return self._described | {"weights_sha256": self._weights_sha256}
+
+    def known_encoder(self) -> dict[str, Json]:
+        return self._described if self.weights == HUB else self.encoder()
+
+    def check(self) -> None:
+        import torch
+
+        self.known_encoder()
+        _ = self._tokenizer
+        if self.weights == HUB:
+            self._check_hub()
+            return
+        weights = read_weights(self._file)
+        with torch.device("meta"):
+            self._fitted(weights, "meta")
+
+    @property
+    def _described(self) -> dict[str, Json]:
         return {
             "kind": "open_clip",
             "model": f"{self.model}/{self.pretrained}",
-            "weights_sha256": self._weights_sha256,
             "dim": self.dim,
             "pairs_with": list(IMAGE_TOWERS.get((self.model, self.pretrained), ())),
         }
@@ -162,27 +186,49 @@ class OpenClipTextEmbedder(TextEmbedder):
         tower = _text_tower(self._from_hub())
         return tower, state_sha256(tower.state_dict())
 
-    def _from_hub(self) -> Any:
+    def _check_hub(self) -> None:
+        """Refuse weights that are nowhere, or that the hub doesn't answer for."""
         open_clip = _open_clip()
         tags = open_clip.list_pretrained_tags_by_model(self.model)
         if self.pretrained not in tags:
             kind = f"tag of weights for {self.model}"
             raise UnknownNameError.among(kind, self.pretrained, tags)
+        config = open_clip.get_pretrained_cfg(self.model, self.pretrained)
+        repository, _, name = str(config.get("hf_hub") or "").rpartition("/")
+        if repository:
+            names = (name, *FILE_NAMES) if name else FILE_NAMES[2:]
+            trouble = repository_trouble(repository, names)
+        else:
+            cache = Path("~/.cache/clip").expanduser()
+            trouble = url_trouble(str(config.get("url")), cache)
+        if trouble:
+            raise self._out_of_reach(trouble)
+
+    def _from_hub(self) -> Any:
+        self._check_hub()
         try:
-            return open_clip.create_model(self.model, pretrained=self.pretrained)
+            return _open_clip().create_model(self.model, pretrained=self.pretrained)
         except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"The weights of {self.model}, {self.pretrained}, can't be had from "
-                f"open_clip's hub ({str(error).partition(chr(10))[0][:200]}). Fetch them "
-                "on another machine, and name the file: weights: <file>.safetensors"
-            ) from error
+            found = str(error).partition("\n")[0][:200]
+            raise self._out_of_reach(found) from error
+
+    def _out_of_reach(self, trouble: str) -> InputError:
+        return InputError(
+            f"The weights of {self.model}, {self.pretrained}, can't be had from "
+            f"open_clip's hub ({trouble}). Fetch them on another machine, and name the "
+            "file: weights: <file>.safetensors"
+        )
 
     def _from_file(self) -> Any:
-        weights = read_weights(self._file)
-        model = _open_clip().create_model(self.model, load_weights=False)
-        where = f"weights: {self.weights}"
-        model.load_state_dict(fitted_weights(model, weights, where, by_order=False))
+        model, weights = self._fitted(read_weights(self._file))
+        model.load_state_dict(weights)
         return model
+
+    def _fitted(self, weights: StateDict, device: str = "cpu") -> tuple[Any, StateDict]:
+        """Give the model without weights, and these under its names."""
+        model = _open_clip().create_model(self.model, load_weights=False, device=device)
+        where = f"weights: {self.weights}"
+        return model, fitted_weights(model, weights, where, by_order=False)
 
 
 def _text_tower(model: Any) -> Any:

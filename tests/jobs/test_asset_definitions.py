@@ -1,5 +1,6 @@
 """The assets of a recipe."""
 
+import dagster as dg
 import pytest
 
 from curation.errors import InputError
@@ -30,3 +31,21 @@ def test_a_recipe_has_the_assets_that_it_needs_and_no_others(curated: Curated) -
 def test_a_wrong_recipe_has_none(curated: Curated) -> None:
     with pytest.raises(InputError, match="width"):
         asset_definitions(curated.edit("min(width", "min(widht"))
+
+
+def test_a_run_finds_what_is_wrong_before_its_first_step(curated: Curated) -> None:
+    recipe = curated.edit("encoder: {", "encoder: {model: tf_efficientnet_light, ")
+    job = asset_definitions(recipe).resolve_implicit_global_asset_job_def()
+    chosen = ("shard_index", "embeddings")
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("shards", ["00000"])
+        done = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in chosen],
+            partition_key="00000",
+            raise_on_error=False,
+        )
+    assert not done.success
+    assert not any(event.is_step_start for event in done.all_events)
+    told = [event for event in done.all_events if "nearest names" in str(event)]
+    assert told

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import timm
+from safetensors.torch import save_file
 
-from curation.errors import InputError, NotFoundError, UnknownNameError
+from curation.errors import CurationError, InputError, NotFoundError, UnknownNameError
 from curation.recipe import load_recipe
 from curation.verify import verify_shards
 from jobs.curate import CurateResult, curate
@@ -303,3 +305,37 @@ def test_the_same_shards_give_the_same_bytes_in_any_output(curated: Curated) -> 
 def test_the_example_recipe_is_one(tmp_path: Path) -> None:
     recipe = load_recipe(ROOT / "recipe.yaml")
     assert recipe.source == str(ROOT / "demo" / "raw")
+
+
+MISTAKES = [
+    ("encoder: {", "encoder: {model: tf_efficientnet_light, ", "nearest names"),
+    ("encoder: {", "encoder: {weights: /absent.pth, ", "no such file"),
+    ("device: cpu, ", "device: cuda, ", "set it to auto"),
+    ("encoder: {", "encoder: {model: tf_efficientnet_lite1, ", "another architecture"),
+    ("classifiers:\n", "classifiers:\n  nsfw: {}\n", "classifier nsfw: it understands"),
+    ("precision: fp32", "model: test_vit, weights: $", "classifier sharpness_probe: "),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
+def test_a_mistake_is_told_before_any_shard_is_indexed(
+    old: str, new: str, message: str, curated: Curated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    weights = curated.folder / "tiny.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), weights)
+    curated.edit("output: curated", "output: elsewhere")
+    curated.edit(old, new.replace("$", str(weights)))
+    with pytest.raises(CurationError, match=message):
+        curate(curated.recipe, LineProgress(print))
+    assert not list((curated.folder / "elsewhere").rglob("*.*"))
+
+
+def test_what_is_not_due_is_not_looked_at(
+    curated: Curated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    curated.edit("device: cpu, ", "device: cuda, ")
+    curated.edit(">= 200", ">= 220")
+    _, assets = run(curated)
+    assert assets == ["filtered_shard", "selection"]
