@@ -35,8 +35,9 @@ from curation.dataset_columns import (
 from curation.errors import InputError, TableError, UnknownNameError
 from curation.fingerprint import Json
 from curation.index import ShardIndex, build_index
+from curation.recipe import DEFAULT_TEXTS, TextSettings
 from curation.reshard import END_OF_ARCHIVE
-from curation.samples import read_samples
+from curation.samples import find_component, read_samples
 from curation.scoring import score_embeddings
 from curation.storage import ByteRange, Part, Storage, open_storage
 from curation.tables import (
@@ -118,7 +119,12 @@ class ImageTextPairDataset:
 
     @classmethod
     def from_webdataset(
-        cls, path: str, id_col: str = "key", *, storage: Storage | None = None
+        cls,
+        path: str,
+        id_col: str = "key",
+        *,
+        storage: Storage | None = None,
+        texts: TextSettings = DEFAULT_TEXTS,
     ) -> "ImageTextPairDataset":
         """Open a folder of tars.
 
@@ -132,6 +138,7 @@ class ImageTextPairDataset:
             path: The folder: local, or ``s3://…``.
             id_col: The column that holds a sample's key.
             storage: The folder, instead of ``path``'s.
+            texts: Which components are the caption and the JSON.
 
         Raises:
             InputError: There is no tar.
@@ -145,7 +152,11 @@ class ImageTextPairDataset:
         if alone - set(tars):
             log.warning("%d tables have no tar beside them", len(alone - set(tars)))
         shards = [DatasetShard(storage, name) for name in tars]
-        return cls(shards, id_col, _Stored(id_col, shards, frozenset(alone)))
+        return cls(
+            shards,
+            id_col,
+            _Stored(id_col, shards, frozenset(alone), texts),
+        )
 
     @property
     def metadata(self) -> "pl.LazyFrame":
@@ -319,6 +330,7 @@ class _Stored:
     shards: Sequence[DatasetShard]
     tables: frozenset[str]
     """Shards that have a table."""
+    texts: TextSettings
     _read: dict[str, "pl.DataFrame"] = field(default_factory=dict, compare=False)
     """What was read from tars, which takes a walk through all of one."""
 
@@ -363,7 +375,7 @@ class _Stored:
 
     def _in_tar(self, shard: DatasetShard) -> "pl.DataFrame":
         if shard.name not in self._read:
-            self._read[shard.name] = _texts_in_tar(shard)
+            self._read[shard.name] = _texts_in_tar(shard, self.texts)
         return self._read[shard.name]
 
 
@@ -526,14 +538,17 @@ def _tar_header(name: str, size: int) -> bytes:
     return header.tobuf(tarfile.PAX_FORMAT)
 
 
-def _texts_in_tar(shard: DatasetShard) -> "pl.DataFrame":
+def _texts_in_tar(shard: DatasetShard, texts: TextSettings) -> "pl.DataFrame":
     """Read ``key``, ``caption`` and ``json`` of every sample, texts as they are."""
     import polars as pl
 
+    kinds = (texts.caption_extensions, texts.metadata_extensions)
+    wanted = [extension for extensions in kinds for extension in extensions]
     rows = []
-    for sample in read_samples(shard.storage, shard.tar, shard.index(), ("txt", "json")):
-        texts = {n.lower(): decode_text(data) for n, data in sample.contents.items()}
-        rows.append((sample.key, texts.get("txt"), texts.get("json")))
+    for sample in read_samples(shard.storage, shard.tar, shard.index(), wanted):
+        found = (find_component(sample.components, extensions) for extensions in kinds)
+        data = [sample.contents.get(part.extension) if part else None for part in found]
+        rows.append((sample.key, *(None if d is None else decode_text(d) for d in data)))
     names = ("key", "caption", "json")
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 

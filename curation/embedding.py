@@ -7,7 +7,7 @@ along as text, so that later steps need not open the shard again.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import Queue
 from threading import Thread
@@ -20,17 +20,16 @@ from curation.embedders.base import Embedder
 from curation.errors import InputError
 from curation.image_facts import FACTS, measure_images, pixel_sha256
 from curation.image_loaders.base import EncodedImage, ImageBatch, ImageLoader
-from curation.recipe import ImageSettings
-from curation.samples import Component, Sample
+from curation.recipe import DEFAULT_TEXTS, ImageSettings, TextSettings
+from curation.samples import Component, Sample, find_component
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_column
+from curation.texts import decode_text
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
 
-CAPTION_EXTENSION = "txt"
-METADATA_EXTENSION = "json"
 CORRUPTION = "corruption"
 """Why Pillow refuses an image that is kept: with ``on_corruption: keep`` alone."""
 BATCHES_AHEAD = 2  # decoded while the device computes; more only takes memory
@@ -41,6 +40,7 @@ def embed_samples(
     loader: ImageLoader,
     embedder: Embedder,
     images: ImageSettings,
+    texts: TextSettings = DEFAULT_TEXTS,
 ) -> pa.Table:
     """Embed the samples of one shard.
 
@@ -50,14 +50,16 @@ def embed_samples(
 
     Args:
         samples: In the order of the index, with the contents of the image component, and
-            of ``txt`` and ``json`` where they are to travel along.
+            of caption and metadata where they are to travel along.
         loader: Made for ``embedder.transform`` and on its device.
         embedder: What to embed with.
         images: Which component is the image. Its bounds are the loader's business.
+        texts: Which components are the caption and the metadata.
 
     Returns:
         A table of :data:`curation.tables.EMBEDDINGS`, with ``image_embedding`` last. Text
-        that is not UTF-8 keeps what can be read, with U+FFFD for the rest: a caption in
+        is read as its byte order mark says (UTF-8, UTF-16 or UTF-32), without one as UTF-8;
+        what is neither keeps what can be read, with U+FFFD for the rest: a caption in
         another encoding costs neither the sample nor the shard.
 
     Raises:
@@ -69,7 +71,7 @@ def embed_samples(
             f"The image loader was made for {loader.transform}; the embedder wants "
             f"{embedder.transform}. Make it with the embedder's transform"
         )
-    ledger = _Ledger(images)
+    ledger = _Ledger(images, texts)
     batches = loader.load(ledger.images_of(samples))
     if embedder.device != "cpu":
         batches = _read_ahead(batches, BATCHES_AHEAD)
@@ -85,6 +87,7 @@ class _Ledger:
     """What is known of each sample before its image is decoded, a list per column."""
 
     settings: ImageSettings
+    texts: TextSettings
     columns: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,8 +107,8 @@ class _Ledger:
     ) -> None:
         known: dict[str, Any] = {
             "key": sample.key,
-            "caption": _text(sample, CAPTION_EXTENSION),
-            "metadata": _text(sample, METADATA_EXTENSION),
+            "caption": _text(sample, self.texts.caption_extensions),
+            "metadata": _text(sample, self.texts.metadata_extensions),
         }
         if component is None:
             found = ", ".join(part.extension for part in sample.components) or "nothing"
@@ -197,18 +200,13 @@ class _Results:
 
 def find_image(sample: Sample, images: ImageSettings) -> Component | None:
     """Find a sample's image: the first of the extensions, in any case, that it has."""
-    by_extension = {part.extension.lower(): part for part in reversed(sample.components)}
-    for extension in images.extensions:
-        if extension.lower() in by_extension:
-            return by_extension[extension.lower()]
-    return None
+    return find_component(sample.components, images.extensions)
 
 
-def _text(sample: Sample, extension: str) -> str | None:
-    for name, data in sample.contents.items():
-        if name.lower() == extension:
-            return data.decode("utf-8", errors="replace")
-    return None
+def _text(sample: Sample, extensions: Sequence[str]) -> str | None:
+    component = find_component(sample.components, extensions)
+    data = sample.contents.get(component.extension) if component else None
+    return None if data is None else decode_text(data)
 
 
 def _quarantine_infinite(

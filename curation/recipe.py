@@ -210,6 +210,19 @@ class ImageSettings(Settings):
     """Also hash what images show, for ``duplicates.exact: pixels``: 0.1 ms an image."""
 
 
+class TextSettings(Settings):
+    """Which components are the caption and the metadata."""
+
+    caption_extensions: tuple[str, ...] = ("txt",)
+    """Extensions of the caption component, in any case, such as ``outputs.txt``; the first
+    that a sample has."""
+    metadata_extensions: tuple[str, ...] = ("json",)
+    """Extensions of the component with the sample's JSON; the first that it has."""
+
+
+DEFAULT_TEXTS = TextSettings()
+
+
 class DuplicateSettings(Settings):
     """Which samples count as copies of another, and which of them stays."""
 
@@ -377,6 +390,7 @@ class Recipe(Settings):
     text_encoder: TextEncoderSettings | None = None
     """Left out, captions are not embedded, and ``text_alignment`` can't be scored."""
     images: ImageSettings = ImageSettings()
+    texts: TextSettings = DEFAULT_TEXTS
     classifiers: Annotated[
         dict[str, dict[str, Any]], AfterValidator(_weights_from_recipe_folder)
     ] = {}

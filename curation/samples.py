@@ -5,7 +5,7 @@ use. Which members make a sample belongs in ``index.py``.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -42,6 +42,15 @@ class Sample:
     contents: Mapping[str, bytes]
     """Extension to bytes, for the components that were asked for and are not larger than
     ``MAX_COMPONENT_BYTES``."""
+
+
+def find_component(
+    components: Sequence[Component], extensions: Sequence[str]
+) -> Component | None:
+    """Find the first of some extensions, in any case, that a sample has."""
+    by_extension = {part.extension.lower(): part for part in reversed(components)}
+    known = (by_extension.get(extension.lower()) for extension in extensions)
+    return next((part for part in known if part is not None), None)
 
 
 def read_samples(

@@ -11,13 +11,11 @@ from curation.embedding import embed_samples
 from curation.errors import StaleError
 from curation.image_loaders.base import ImageLoader
 from curation.index import ShardIndex, read_catalog
-from curation.recipe import ImageSettings
+from curation.recipe import DEFAULT_TEXTS, ImageSettings, TextSettings
 from curation.samples import read_samples
 from curation.storage import LocalCopies, Storage
 from curation.storage.base import check_unchanged
-from curation.tables import EMBEDDINGS, read_about, read_table, write_table
-
-TEXT_EXTENSIONS = ("txt", "json")
+from curation.tables import EMBEDDINGS, read_about, read_table, with_about, write_table
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,14 @@ class EmbedShard:
     copies: LocalCopies | None = None
     """Of tars, on the machine that embeds; None reads the tar where it is."""
 
+    texts: TextSettings = DEFAULT_TEXTS
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Of all components that are read."""
+        texts = self.texts.caption_extensions + self.texts.metadata_extensions
+        return self.images.extensions + texts
+
     def __str__(self) -> str:
         return f"{self.output.url}/{self.path}"
 
@@ -53,14 +59,14 @@ def embed_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> in
     """
     index = read_catalog(task.output, task.catalog)
     check_unchanged(task.source, index.file)
-    wanted = (*task.images.extensions, *TEXT_EXTENSIONS)
     tar, copies = index.file.path, task.copies
     source = copies.fetch(task.source, tar) if copies else task.source
-    samples = read_samples(source, tar, index, wanted)
-    table = embed_samples(samples, loader, embedder, task.images)
+    samples = read_samples(source, tar, index, task.extensions)
+    table = embed_samples(samples, loader, embedder, task.images, task.texts)
     check_unchanged(task.source, index.file)
     if copies:
         copies.drop(source)
+    table = with_about(table, **unreadable_texts(table))
     write_table(
         task.output,
         task.path,
@@ -71,6 +77,21 @@ def embed_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> in
     )
     num_rows: int = table.num_rows
     return num_rows
+
+
+def unreadable_texts(table: pa.Table) -> dict[str, dict[str, int]]:
+    """Count the captions and metadata with U+FFFD, which stands for what can't be read.
+
+    Returns:
+        The counts under ``unreadable_texts``, to be remembered with the table; empty if
+        there are none.
+    """
+    counts = {
+        name: pc.sum(pc.match_substring(table[name], "\ufffd")).as_py() or 0
+        for name in ("caption", "metadata")
+    }
+    found = {name: int(count) for name, count in counts.items() if count}
+    return {"unreadable_texts": found} if found else {}
 
 
 @dataclass(frozen=True)
@@ -102,9 +123,8 @@ def retry_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> Re
     failed = pc.and_(pc.is_valid(table["error"]), pc.is_valid(table["image_extension"]))
     index = _only(read_catalog(task.output, task.catalog), table["key"].filter(failed))
     check_unchanged(task.source, index.file)
-    wanted = (*task.images.extensions, *TEXT_EXTENSIONS)
-    samples = read_samples(task.source, index.file.path, index, wanted)
-    again = embed_samples(samples, loader, embedder, task.images)
+    samples = read_samples(task.source, index.file.path, index, task.extensions)
+    again = embed_samples(samples, loader, embedder, task.images, task.texts)
     good = again.filter(again["error"].is_null())
     if good.num_rows:
         check_unchanged(task.source, index.file)
@@ -112,7 +132,7 @@ def retry_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> Re
             task.output,
             task.path,
             EMBEDDINGS,
-            _replaced(table, good),
+            with_about(_replaced(table, good), **unreadable_texts(table)),
             fingerprint=about["fingerprint"],
             encoder=about["encoder"],
         )

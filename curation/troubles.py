@@ -1,7 +1,7 @@
 """What is wrong with shards now, read from what was made of them.
 
 Whoever made it, and whenever: nothing is asked but the files, so that a run that had
-nothing to do tells what the run before it told. Of a shard without faults two footers are
+nothing to do tells what the run before it told. Of a shard without faults three footers are
 read, of 10,000 shards in a few seconds; columns only where a footer says that members were
 lost, or that too many samples are quarantined.
 
@@ -49,6 +49,10 @@ DELETE_FILE = "delete that file and run again"
 LOOK_AT_QUARANTINE = (
     "look at the reasons with `curate explain`; after a fault of the machine, `curate run "
     "--retry-quarantined` tries only those again"
+)
+MEND_TEXTS = (
+    "write them in UTF-8, or in UTF-16 with a byte order mark; what can't be read is "
+    "U+FFFD in the table, and the files' bytes travel as they are"
 )
 NO_SAMPLES = "no samples: it is a whole tar without a file in it"
 
@@ -146,6 +150,27 @@ def quarantine_troubles(
     ]
 
 
+def text_troubles(storage: Storage, path: str, shard: str) -> list[Trouble]:
+    """Tell of captions and metadata that could not be read as text.
+
+    Args:
+        storage: Where the embeddings are.
+        path: Their path there.
+        shard: Whose they are.
+
+    Raises:
+        NotFoundError: There is no such file.
+        TableError: It can't be read.
+    """
+    about = read_about(storage, path)
+    counts = about.get("unreadable_texts", {})
+    told = [f"{name} of {count:,}" for name, count in counts.items()]
+    if not told:
+        return []
+    what = f"{' and '.join(told)} of {about['num_rows']:,} samples can't be read whole"
+    return [Trouble(shard, what, "note", MEND_TEXTS)]
+
+
 def _of_shard(
     output: Storage, artifacts: Artifacts, most: float, item: tuple[str, StoredFile]
 ) -> list[Trouble]:
@@ -161,6 +186,7 @@ def _of_shard(
             return []  # another tar's
         found += catalog_troubles(output, catalog, shard)
         found += quarantine_troubles(output, embeddings, shard, most)
+        found += text_troubles(output, embeddings, shard)
     except NotFoundError:
         pass  # not made yet
     except TableError as error:

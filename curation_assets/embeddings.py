@@ -89,6 +89,7 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 task.fingerprint,
                 lineage.recipe.images,
                 local_copies,
+                lineage.recipe.texts,
             )
 
         yield from record_shards(

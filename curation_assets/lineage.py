@@ -17,7 +17,7 @@ from curation.errors import DataError, InputError, NotFoundError
 from curation.filters import make_filter
 from curation.fingerprint import Json, file_sha256, fingerprint
 from curation.model_weights import weights_file
-from curation.recipe import ImageInput, Recipe, UrlInput
+from curation.recipe import ImageInput, Recipe, TextSettings, UrlInput
 from curation.selection import PASSES_FILTER
 from curation.storage import StoredFile
 
@@ -65,6 +65,7 @@ _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
     "embeddings": lambda recipe: {
         "encoder": _encoder_identity(recipe),
         "images": _images_rule(recipe),
+        **_texts_rule(recipe),
     },
     "scores": lambda recipe: {
         column: _classifier_identity(classifier)
@@ -80,7 +81,7 @@ _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "shard_index": ("on_damage",),
-    "embeddings": ("encoder", "images"),
+    "embeddings": ("encoder", "images", "texts"),
     "caption_embeddings": ("text_encoder",),
     "scores": ("classifiers",),
     "duplicate_groups": ("duplicates",),
@@ -240,6 +241,13 @@ def _images_rule(recipe: Recipe) -> Json:
     if settings["on_corruption"] == "quarantine":
         del settings["on_corruption"]  # else each embedding of before would be made again
     return settings
+
+
+def _texts_rule(recipe: Recipe) -> dict[str, Json]:
+    """Give the settings of texts; those that were none once are none here."""
+    if recipe.texts == TextSettings():
+        return {}  # else each embedding of before would be made again
+    return {"texts": recipe.texts.model_dump(mode="json")}
 
 
 def _text_encoder_identity(recipe: Recipe) -> Json:

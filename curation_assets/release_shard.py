@@ -90,7 +90,8 @@ class _Work:
         self._plan = plan
         self._settings = lineage.recipe.release
         self._target = Target(output, release_folder(plan.release), self._settings)
-        reader = FilteredReader(output, lineage.artifacts.filtered_folder)
+        metadata = lineage.recipe.texts.metadata_extensions
+        reader = FilteredReader(output, lineage.artifacts.filtered_folder, metadata)
         before = plan.previous
         previous = read_manifest(output, release_folder(before)) if before else None
         self._wanted = wanted_by(previous, reader)

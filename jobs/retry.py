@@ -40,6 +40,7 @@ def retry(recipe: Recipe, progress: Progress, shards: Sequence[str]) -> int:
             path=artifacts.embeddings(shard),
             fingerprint="",  # the table keeps its own
             images=recipe.images,
+            texts=recipe.texts,
         ): shard
         for shard in shards
         if output.exists(artifacts.embeddings(shard))

@@ -145,7 +145,7 @@ def publish_release(
     if not planned.is_new:
         return None
     target = Target(output, planned.manifest.folder, recipe.release)
-    reader = FilteredReader(output, filtered_folder)
+    reader = FilteredReader(output, filtered_folder, recipe.texts.metadata_extensions)
     wanted = list(map(wanted_by(planned.previous, reader), planned.shards))
     manifest = bring_shards(target, planned.manifest, wanted, options)
     write_manifest(target, manifest)

@@ -279,10 +279,16 @@ class _Member(NamedTuple):  # made in a third of the time of a dataclass
     size: int
     end: int
 
-    @property
-    def has_json(self) -> bool:
-        """Whether its data are metadata that can be given a key."""
-        return self.extension.lower() == "json" and 0 < self.size <= MOST_BYTES
+
+def _metadata_of(members: Sequence[_Member], extensions: Sequence[str]) -> list[_Member]:
+    """Find the sample's metadata, if it can be given a key; else nothing."""
+    there = {member.extension.lower() for member in members}
+    first = next((name for name in extensions if name.lower() in there), "")
+    return [
+        member
+        for member in members
+        if member.extension.lower() == first.lower() and 0 < member.size <= MOST_BYTES
+    ]
 
 
 _PLACES = ("header_start", "data_start", "size", "end")
@@ -328,7 +334,9 @@ def _renumbered_parts(
     """Write headers with the new keys; copy data with their padding."""
     storage = filtered.storage
     samples = _members(filtered, planned)
-    read = _read_json(storage, [m for members in samples for m in members if m.has_json])
+    extensions = filtered.metadata_extensions
+    metadata = [m for members in samples for m in _metadata_of(members, extensions)]
+    read = _read_json(storage, metadata)
     keys = planned.samples["key"].to_pylist()
     sources = zip(
         planned.samples["source_shard"].to_pylist(),

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from curation.errors import StaleError
 from curation.index import ShardIndex, build_index
-from curation.recipe import ReleaseSettings
+from curation.recipe import DEFAULT_TEXTS, ReleaseSettings
 from curation.release.query import count_copies, is_plain, needed_columns
 from curation.storage.base import Storage, run_ahead
 from curation.tables import FILTERED, read_table, table_about
@@ -100,9 +100,15 @@ def rows_fingerprint(table: pa.Table) -> str:
 class FilteredReader:
     """Reads tars and tables of filtered shards, and keeps those it may need again."""
 
-    def __init__(self, storage: Storage, folder: str) -> None:
-        """Read below ``folder`` of ``storage``."""
+    def __init__(
+        self,
+        storage: Storage,
+        folder: str,
+        metadata_extensions: Sequence[str] = DEFAULT_TEXTS.metadata_extensions,
+    ) -> None:
+        """Read below ``folder`` of ``storage``; know which component is metadata."""
         self.storage = storage
+        self.metadata_extensions = tuple(metadata_extensions)
         self._folder = folder
         self.index = lru_cache(INDEXES_KEPT)(self._index)
         self.table = lru_cache(TABLES_KEPT)(self._table)

@@ -29,6 +29,7 @@ from curation.errors import CurationError, DataError, InputError, SampleError, T
 from curation.image_decoding import decode_to_pillow
 from curation.recipe import ImageSettings
 from curation.storage import S3Settings, open_storage
+from curation.texts import decode_text
 from curation.training.batch_images import as_array, as_floats, stacked
 from curation.training.indexed_shards import KEY, IndexedShards, index_shards
 from curation.training.sample_bytes import SampleBytes
@@ -355,7 +356,8 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         try:
             if data is None:
                 raise self.bad_sample(sample, f"it has no .{name}")
-            return _DECODERS.get(name.lower(), bytes)(data)
+            # of a compound extension, such as outputs.txt, the last part says what it is
+            return _DECODERS.get(name.lower().rpartition(".")[2], bytes)(data)
         except SampleError as error:
             self.let_pass(error)
         except (ValueError, RecursionError) as error:
@@ -487,12 +489,8 @@ def _unchanged_random_state() -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", errors="replace")
-
-
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
-    "txt": _text,
+    "txt": decode_text,
     "json": json.loads,
     "cls": int,
 }

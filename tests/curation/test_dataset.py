@@ -23,6 +23,7 @@ from curation.dali_index import format_index
 from curation.errors import InputError, TableError, UnknownNameError
 from curation.fingerprint import Json
 from curation.index import build_index
+from curation.recipe import TextSettings
 from curation.storage import LocalStorage
 from curation.tables import FILTERED, embedding_column, read_table, write_table
 from curation.tar import read_members
@@ -203,6 +204,23 @@ def test_json_that_can_not_be_read_is_told_by_key_and_shard(
         f"{tmp_path / '0.tar'}: the JSON of 3 of 4 samples can't be read"
     )
     assert "first that of 01: Expecting property name" in told
+
+
+def test_captions_and_json_may_have_any_extension(tmp_path: Path) -> None:
+    members = [
+        ("a.txt", b"second"),
+        ("a.Outputs.txt", "Bär".encode("utf-16")),
+        ("a.meta.json", b'{"v": 1}'),
+        ("b.txt", b"only"),
+        ("b.json", b'{"v": 2}'),
+    ]
+    (tmp_path / "0.tar").write_bytes(make_tar(members))
+    texts = TextSettings(
+        caption_extensions=("outputs.txt", "txt"), metadata_extensions=("meta.json",)
+    )
+    dataset = ImageTextPairDataset.from_webdataset(str(tmp_path), texts=texts)
+    found = dataset.metadata.collect().to_dict(as_series=False)
+    assert found == {"key": ["a", "b"], "caption": ["Bär", "only"], "v": [1, None]}
 
 
 def test_tables_of_other_types_are_read_as_one(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from curation.fingerprint import Json
 from curation.image_loaders.base import LoaderSettings
 from curation.image_loaders.nvimgcodec import NvimgcodecImageLoader
 from curation.image_transform import ImageTransform
-from curation.recipe import ImageSettings
+from curation.recipe import ImageSettings, TextSettings
 from curation.samples import Component, Sample
 from curation.storage import MemoryStorage
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, write_table
@@ -158,6 +158,37 @@ def test_a_caption_that_is_no_utf8_keeps_what_can_be_read() -> None:
     row = embed(tar).to_pylist()[0]
     assert row["caption"] == "caf� �!"
     assert row["error"] is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-8"])
+def test_texts_are_read_as_their_byte_order_mark_says(encoding: str) -> None:
+    image = encode(make_picture(), "PNG")
+    caption, metadata = "ein Bär 🐻", '{"a": "ü"}'
+    texts = [("a.TXT", caption.encode(encoding)), ("a.json", metadata.encode(encoding))]
+    row = embed(make_tar([("a.png", image), *texts])).to_pylist()[0]
+    assert (row["caption"], row["metadata"]) == (caption, metadata)
+
+
+def test_captions_and_metadata_may_have_any_extension() -> None:
+    image = encode(make_picture(), "PNG")
+    tar = make_tar(
+        [
+            ("a.png", image),
+            ("a.txt", b"second"),
+            ("a.Outputs.txt", b"first"),
+            ("a.meta.json", b"{}"),
+            ("a.json", b"[]"),
+            ("b.png", image),
+            ("b.txt", b"only"),
+            ("b.json", b"no metadata"),
+        ]
+    )
+    texts = TextSettings(
+        caption_extensions=("outputs.txt", "txt"), metadata_extensions=("meta.json",)
+    )
+    table = embed(tar, texts=texts)
+    assert table["caption"].to_pylist() == ["first", "only"]
+    assert table["metadata"].to_pylist() == ["{}", None]
 
 
 def test_good_images_have_the_same_vectors_among_damaged_ones() -> None:

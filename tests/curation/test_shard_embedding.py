@@ -1,6 +1,7 @@
 """A whole shard, from its tar to its table."""
 
 import os
+from dataclasses import replace
 
 import pyarrow.compute as pc
 import pytest
@@ -8,9 +9,15 @@ import pytest
 from curation.embedders import make_embedder
 from curation.errors import NotFoundError, StaleError
 from curation.image_loaders import LoaderSettings, make_image_loader
+from curation.index import build_index, write_catalog
+from curation.recipe import ImageSettings, TextSettings
 from curation.shard_embedding import EmbedShard, embed_shard
 from curation.storage import MemoryStorage
 from curation.tables import EMBEDDINGS, read_about, read_table
+from curation.tar import read_members
+from curation.testing.image_shards import make_tar
+from curation.testing.pictures import encode, make_picture
+from curation.troubles import text_troubles
 from tests.conftest import Curated
 
 
@@ -42,6 +49,35 @@ def test_every_sample_of_the_index_has_a_row_with_its_texts(curated: Curated) ->
         assert made[column].to_pylist() == before[column].to_pylist(), column
     assert pc.is_null(made["error"]).to_pylist() == pc.is_null(before["error"]).to_pylist()
     assert read_about(output, "made.parquet")["fingerprint"] == "print"
+
+
+def test_texts_that_can_not_be_read_are_counted_and_told(curated: Curated) -> None:
+    members = [
+        (f"{n}.{extension}", data)
+        for n, caption in enumerate([b"good", b"caf\xe9", "ü".encode("utf-16"), b"\xff"])
+        for extension, data in [
+            ("jpg", encode(make_picture(seed=n), "JPEG")),
+            ("outputs.txt", caption),
+            ("txt", b"\xff"),
+            ("json", b'{"a": "\xff"}' if n == 3 else b"{}"),
+        ]
+    ]
+    source, output = MemoryStorage(), MemoryStorage()
+    source.write("s.tar", make_tar(members))
+    index = build_index(read_members(source, "s.tar"))
+    write_catalog(output, "catalog.parquet", index, fingerprint="")
+    images, texts = ImageSettings(), TextSettings(caption_extensions=("outputs.txt",))
+    work = EmbedShard(
+        source, output, "catalog.parquet", "made", "print", images, None, texts
+    )
+    assert run(work) == 4
+    table = read_table(output, "made", EMBEDDINGS)
+    assert table["caption"].to_pylist() == ["good", "caf\ufffd", "ü", "\ufffd"]
+    (trouble,) = text_troubles(output, "made", "s")
+    assert trouble.what == "caption of 2 and metadata of 1 of 4 samples can't be read whole"
+    assert run(replace(work, texts=TextSettings(caption_extensions=("none",)))) == 4
+    (trouble,) = text_troubles(output, "made", "s")
+    assert trouble.what == "metadata of 1 of 4 samples can't be read whole"
 
 
 def test_a_tar_that_was_replaced_is_refused_and_nothing_written(curated: Curated) -> None:

@@ -44,6 +44,14 @@ def test_what_is_done_with_corrupt_images_counts_where_it_is_not_the_default() -
     assert "embeddings" in changed(RECIPE, kept)
 
 
+def test_extensions_of_texts_count_where_they_are_not_the_default() -> None:
+    """Embeddings that were made before there was such a setting stay what they are."""
+    assert set(_SETTINGS["embeddings"](RECIPE)) == {"encoder", "images"}
+    texts = RECIPE.texts.model_copy(update={"caption_extensions": ("outputs.txt",)})
+    other = RECIPE.model_copy(update={"texts": texts})
+    assert "embeddings" in changed(RECIPE, other)
+
+
 def test_weights_count_by_content_and_not_by_path(curated: Curated) -> None:
     before = versions(curated.recipe)
     probe = curated.folder / "probe.safetensors"

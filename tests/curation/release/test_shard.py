@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.errors import InputError
+from curation.recipe import TextSettings
 from curation.release.manifest import Manifest
 from curation.release.shard import Target, find_shard, hash_file
 from curation.storage import LocalStorage, MemoryStorage
@@ -70,6 +71,17 @@ def test_components_of_every_kind_go_along(output: LocalStorage, made: Manifest)
             if extension.lower() != "json" or data in (b"", b"{no json"):
                 assert new[extension] == data
     assert json.loads(found[3]["JSON"])["release_source"]["key"] == "folder/with space"
+
+
+def test_the_key_is_written_into_the_component_that_the_recipe_calls_metadata() -> None:
+    storage, data = MemoryStorage(), {"meta.json": b"{}", "json": b"{}", "seg.json": b"{}"}
+    write_filtered(storage, "a", {"one": {**picture("a"), **data}})
+    recipe = small_recipe().model_copy(
+        update={"texts": TextSettings(metadata_extensions=("meta.json", "json"))}
+    )
+    (sample,) = samples_of(storage, released(storage, recipe, "a")).values()
+    assert json.loads(sample["meta.json"])["release_source"]["key"] == "one"
+    assert (sample["json"], sample["seg.json"]) == (b"{}", b"{}")
 
 
 def test_tarfile_reads_it_strictly(
