@@ -8,7 +8,7 @@ import pytest
 
 from curation.errors import InputError
 from curation.filters import make_filter
-from curation.filters.caption_language import CaptionLanguage
+from curation.filters.caption_language import CaptionLanguage, _classifier
 from curation.testing.filter_contract import ReadyMadeContract
 
 pytest.importorskip("py3langid", reason="the optional package py3langid is not installed")
@@ -25,10 +25,21 @@ class TestCaptionLanguage(ReadyMadeContract):
     member = CaptionLanguage
 
     def calls(self) -> list[str]:
-        return ["caption_language('en')", "language(caption) in ['en', 'de']"]
+        return [
+            "caption_language('en')",
+            "caption_language('en', 0.5)",
+            "language(caption) in ['en', 'de']",
+        ]
 
     def wrong_calls(self) -> list[str]:
-        return ["caption_language('English')", "caption_language()", "caption_language(1)"]
+        return [
+            "caption_language('English')",
+            "caption_language()",
+            "caption_language(1)",
+            "caption_language('en', 2)",
+            "caption_language('en', 'sure')",
+            "caption_language('en', true)",
+        ]
 
     def kept(self) -> dict[str, object]:
         return {"caption": CAPTIONS["en"]}
@@ -45,6 +56,30 @@ def test_a_sentence_is_in_its_language(code: str) -> None:
     assert contract.select(f"language(caption) == '{code}'", sample) == []
 
 
+SHORT = ["a cat", "sunset", "kitchen sink", "a boat", "girl smiling", "blue door", "lion"]
+
+
+@pytest.mark.parametrize("caption", SHORT)
+def test_a_doubtful_language_can_be_let_pass(caption: str) -> None:
+    contract, sample = TestCaptionLanguage(), {"caption": caption}
+    assert contract.select("caption_language('en', 0.5)", sample) == []
+
+
+@pytest.mark.parametrize("code", ["de", "fr", "ru"])
+def test_a_certain_language_is_dropped_whatever_the_bound(code: str) -> None:
+    contract, sample = TestCaptionLanguage(), {"caption": CAPTIONS[code]}
+    assert contract.select("caption_language('en', 0.5)", sample)
+    assert contract.select("language_confidence(caption) >= 0.5", sample) == []
+
+
+def test_short_captions_are_taken_for_other_languages() -> None:
+    contract = TestCaptionLanguage()
+    dropped = [
+        s for s in SHORT if contract.select("caption_language('en')", {"caption": s})
+    ]
+    assert dropped  # which is why there is a bound, and why the README says so
+
+
 def test_the_fingerprint_has_the_packages_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = make_filter("caption_language('en')").fingerprint()
     monkeypatch.setattr(importlib.metadata, "version", lambda _name: "99.0")
@@ -55,9 +90,10 @@ def test_a_missing_package_is_named_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = builtins.__import__
+    _classifier.cache_clear()
 
     def without(name: str, *args: Any, **options: Any) -> Any:
-        if name == "py3langid":
+        if name.startswith("py3langid"):
             raise ImportError(name)
         return real(name, *args, **options)
 
