@@ -3,7 +3,8 @@
 ```
 CurationError
 ├── InputError (ValueError)             the call or a setting is wrong: fix it
-│   └── UnknownNameError                no such embedder, classifier, column, scheme …
+│   ├── UnknownNameError                no such embedder, classifier, column, scheme …
+│   └── PathError                       this one path can't be used; others can
 ├── NotFoundError (FileNotFoundError)   nothing is stored at that path
 ├── StorageError (OSError)              storage failed: the same call may work later
 ├── DataError                           the bytes are wrong: trying again won't help
@@ -54,6 +55,10 @@ class UnknownNameError(InputError):
         if len(names) > MOST_NAMES:
             listed += f" … {len(names) - MOST_NAMES} more"
         return cls(f"There is no {kind} {name!r}{meant} Those that exist: {listed}.")
+
+
+class PathError(InputError):
+    """One path can't be used, for its name or its permissions. It costs itself alone."""
 
 
 class NotFoundError(CurationError, FileNotFoundError):

@@ -24,7 +24,7 @@ from dagster._core.definitions.source_asset import (
 from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.events import DagsterEventType
 
-from curation.errors import CurationError, InputError, NotFoundError, TableError
+from curation.errors import CurationError, InputError, NotFoundError, PathError, TableError
 from curation.fingerprint import Json
 from curation.storage import Storage
 from curation.tables import read_about
@@ -132,7 +132,7 @@ def record_shards(
                 yield partition_event(asset, task, {**metadata, "cached": True})
         progress.start(asset, len(todo))
         for task, made in make(todo):
-            if isinstance(made, InputError):
+            if isinstance(made, InputError) and not isinstance(made, PathError):
                 raise made  # a wrong setting is wrong for every shard
             if isinstance(made, CurationError):
                 failures[task.shard] = made

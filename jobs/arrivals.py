@@ -12,8 +12,9 @@ import dagster as dg
 
 from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
+from curation.troubles import Trouble
 from curation_assets.lineage import raw_version
-from curation_assets.partitions import MARKER, input_of, list_marked_shards, list_shards
+from curation_assets.partitions import MARKER, input_of, survey_source
 from curation_assets.shard_asset import recorded_versions
 
 
@@ -30,6 +31,8 @@ class Arrivals:
     """Of the tars that are new or were replaced, the data version."""
     waiting: tuple[str, ...]
     """Shards whose tar is new or was replaced, and is not complete."""
+    troubles: tuple[Trouble, ...] = ()
+    """What is at the source that might be a shard, or is one, and can't be used."""
 
 
 def find_arrivals(
@@ -44,28 +47,28 @@ def find_arrivals(
             before; None takes every tar for complete.
 
     Raises:
-        InputError: As :func:`curation_assets.partitions.list_shards`.
+        InputError: As :func:`curation_assets.partitions.survey_source`.
         StorageError: The source can't be listed.
     """
     source, inputs = open_storage(recipe.source, recipe.s3), recipe.imports.names
-    may_be_empty = bool(inputs)  # before the first import
-    if by_marker := recipe.complete_when == "marked":
-        tars, complete = list_marked_shards(source, may_be_empty=may_be_empty)
-        complete |= {s for s in tars if input_of(s) in inputs}  # imports write tars whole
-    else:
-        tars = list_shards(source, may_be_empty=may_be_empty)
+    # before the first import it may be empty
+    there = survey_source(source, may_be_empty=bool(inputs))
+    tars, unreadable = there.tars, there.tars.keys() & there.unusable.keys()
     recorded = recorded_versions(instance, "raw_shard")
     found = {shard: raw_version(tar) for shard, tar in tars.items()}
     unrecorded = {s: version for s, version in found.items() if recorded.get(s) != version}
-    if not by_marker:
+    if recipe.complete_when == "marked":  # imports write tars whole
+        complete = there.marked | {s for s in tars if input_of(s) in inputs}
+    else:
         complete = {s for s in tars if seen is None or seen.get(s) == found[s]}
-    waiting = tuple(shard for shard in unrecorded if shard not in complete)
-    versions = found | {shard: recorded.get(shard, "") for shard in waiting}
+    waiting = tuple(s for s in unrecorded if s not in complete | unreadable)
+    versions = found | {s: recorded.get(s, "") for s in (*waiting, *unreadable)}
     return Arrivals(
         tars,
         {shard: version for shard, version in versions.items() if version},
         unrecorded,
         waiting,
+        tuple(there.troubles),
     )
 
 

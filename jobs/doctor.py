@@ -22,7 +22,7 @@ from curation.samples import read_samples
 from curation.storage import Storage, open_storage
 from curation.tar import read_members
 from curation.tar_glance import glance
-from curation_assets.partitions import list_shards, tar_path
+from curation_assets.partitions import list_shards, survey_source, tar_path
 from jobs.instance import has_records, open_instance
 from jobs.recipe_check import CHECKS
 from jobs.troubles import current_troubles
@@ -82,9 +82,9 @@ def _images(source: Storage, recipe: Recipe) -> Iterator[bytes]:
 def _shard_findings(recipe: Recipe) -> Iterator[Finding]:
     """Tell what is wrong with the shards that were made."""
     try:
-        tars = list_shards(open_storage(recipe.source, recipe.s3))
+        source = survey_source(open_storage(recipe.source, recipe.s3))
         with open_instance(recipe) if has_records(recipe) else nullcontext() as instance:
-            troubles = current_troubles(recipe, tars, instance)
+            troubles = current_troubles(recipe, source.tars, source.troubles, instance)
     except CurationError:
         return  # told of the source and the output already
     for trouble in troubles:

@@ -29,7 +29,8 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
             context.log.info(tell_waiting(recipe, result.waiting))
         elif not result.num_runs:
             context.log.info("Everything was up to date: there was nothing to do.")
-        troubles = current_troubles(recipe, find_arrivals(instance, recipe).tars, instance)
+        there = find_arrivals(instance, recipe)
+        troubles = current_troubles(recipe, there.tars, there.troubles, instance)
         for trouble in troubles:
             context.log.warning(f"{trouble.shard}: {trouble.what}. {trouble.advice}")
         failed = dict(result.failed)

@@ -12,7 +12,7 @@ from curation.filtered_folder import SET_ASIDE
 from curation.recipe import Recipe
 from curation.storage import StoredFile, open_storage
 from curation_assets.lineage import VERSIONS, Lineage
-from curation_assets.partitions import list_shards
+from curation_assets.partitions import survey_source
 
 _SHARED = (
     "index/",
@@ -40,11 +40,13 @@ def find_unused(recipes: Sequence[Recipe]) -> list[StoredFile]:
     if len({recipe.output for recipe in recipes}) != 1:
         raise InputError("the recipes have different outputs; prune one output at a time")
     used: set[str] = set()
+    hidden: list[str] = []  # a link to a disk that is away may come back
     folders = list(_SHARED)
     kept_folders = []
     for recipe in recipes:
         artifacts = Lineage(recipe).artifacts
-        shards = list_shards(open_storage(recipe.source, recipe.s3))
+        source = survey_source(open_storage(recipe.source, recipe.s3))
+        shards, hidden = source.tars, [*hidden, *source.unusable]
         used.update(p for asset in VERSIONS for s in shards for p in artifacts.of(asset, s))
         folders += [f"{folder}/{recipe.name}/" for folder in _OWN]
         kept_folders.append(f"compared/{artifacts.encoder}/")
@@ -55,4 +57,5 @@ def find_unused(recipes: Sequence[Recipe]) -> list[StoredFile]:
         if file.path not in used
         and file.path.startswith(tuple(folders))
         and not file.path.startswith(tuple(kept_folders))
+        and not any(f"/{path}{end}" in file.path for path in hidden for end in "./")
     ]

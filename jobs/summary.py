@@ -1,6 +1,6 @@
 """What a curated dataset amounts to: the funnel, the bytes, and where things are."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from curation.storage import Storage, open_storage
 from curation.tables import SELECTION, read_table
 from curation.troubles import Trouble
 from curation_assets.lineage import Lineage
+from curation_assets.partitions import SUFFIX
 from jobs.arrivals import find_arrivals
 from jobs.instance import open_instance
 from jobs.plan import make_plan, output_files
@@ -49,7 +50,8 @@ def summarize(recipe: Recipe, shards: Sequence[str]) -> Summary:
         arrivals = find_arrivals(instance, recipe)
         due = make_plan(instance, lineage, arrivals.versions, output_files(lineage)).due
         tars = {s: arrivals.tars[s] for s in shards if s in arrivals.tars}
-        troubles = current_troubles(recipe, tars, instance)
+        at_source = [t for t in arrivals.troubles if _concerns(t, shards, arrivals.tars)]
+        troubles = current_troubles(recipe, tars, at_source, instance)
     selected = [s for s in shards if s in arrivals.versions and s not in due["selection"]]
     filtered = {s for s in selected if s not in due["filtered_shard"]}
     path, folder = lineage.artifacts.selection, lineage.artifacts.filtered_folder
@@ -63,6 +65,12 @@ def summarize(recipe: Recipe, shards: Sequence[str]) -> Summary:
         filtered_folder=f"{output.url}/{folder}",
         troubles=tuple(troubles),
     )
+
+
+def _concerns(trouble: Trouble, shards: Sequence[str], tars: Collection[str]) -> bool:
+    """Tell whether a trouble at the source is one of some shards, or of all."""
+    shard = trouble.shard.removesuffix(SUFFIX)
+    return shard in shards if shard in tars else len(shards) >= len(tars)
 
 
 def _tar_bytes(storage: Storage, folder: str, shards: set[str]) -> int:

@@ -25,6 +25,7 @@ MOST_NAMED = 5  # shards that an advice is for
 def current_troubles(
     recipe: Recipe,
     tars: Mapping[str, StoredFile],
+    at_source: Sequence[Trouble],
     instance: dg.DagsterInstance | None = None,
 ) -> list[Trouble]:
     """Find what is wrong with some shards, and with what they were imported from.
@@ -32,6 +33,7 @@ def current_troubles(
     Args:
         recipe: Under which recipe.
         tars: What is at the source, by shard.
+        at_source: What is there that can't be used.
         instance: Holds the records of checks, and of imports; None if there are none.
 
     Returns:
@@ -42,7 +44,7 @@ def current_troubles(
     """
     lineage = Lineage(recipe)
     output, most = open_storage(recipe.output, recipe.s3), recipe.checks.max_quarantined
-    found = find_troubles(output, lineage.artifacts, tars, most)
+    found = [*at_source, *find_troubles(output, lineage.artifacts, tars, most)]
     if instance is not None:
         found += _found_by_checks(instance, lineage, tars)
         found += _imports(instance, lineage)

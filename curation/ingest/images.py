@@ -20,14 +20,14 @@ import pyarrow as pa
 from curation.errors import InputError, NotFoundError
 from curation.fingerprint import fingerprint
 from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension
-from curation.ingest.sample_lists import CAPTION, metadata_json, read_list, shown_name
+from curation.ingest.sample_lists import CAPTION, metadata_json, read_list
 from curation.ingest.shard_layout import (
     NewSample,
     ShardLayout,
     write_shard,
 )
 from curation.storage import ByteRange, Part, Storage, StoredFile
-from curation.storage.base import run_ahead
+from curation.storage.base import run_ahead, shown_name
 from curation.tables import IMPORTED_IMAGES, read_about, read_table, write_table
 
 VERSION = 1  # of what the same files become
@@ -166,7 +166,8 @@ def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImpo
     Raises:
         InputError: There is no image, or there are too many for so small shards.
     """
-    listed = source.list_files()
+    survey = source.survey()
+    listed = survey.files
     side_files = [file for file in listed if _is_side(file.path)]
     sides = {_side_name(file.path): file for file in side_files}
     candidates = [file for file in listed if not _is_side(file.path)]
@@ -181,6 +182,7 @@ def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImpo
                 one.path, one.file, one.extension, None, caption, metadata or own
             )
         found.append(one)
+    found += [FoundFile(entry.path, problem=entry.reason) for entry in survey.unusable]
     found += [
         FoundFile(file.path, file, problem="belongs to no image that is imported")
         for file in side_files

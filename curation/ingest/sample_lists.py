@@ -69,11 +69,6 @@ def metadata_json(row: Mapping[str, Any]) -> str:
     return json.dumps(_jsonable(row), ensure_ascii=False, allow_nan=False)
 
 
-def shown_name(name: str) -> str:
-    r"""Write a name of a file as text: bytes that are no UTF-8 as ``\xff``."""
-    return name.encode("utf-8", "surrogateescape").decode(errors="backslashreplace")
-
-
 def _parsed(data: bytes, suffix: str, subject: str) -> pa.Table | None:
     if suffix == ".parquet":
         return pq.read_table(BytesIO(data))

@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from curation.errors import InputError, UnknownNameError
-from curation.storage.base import ByteRange, Part, Storage, StoredFile
+from curation.storage.base import ByteRange, Listing, Part, Storage, StoredFile, Unusable
 from curation.storage.http import HttpStorage
 from curation.storage.local import LocalStorage
 from curation.storage.local_copies import LocalCopies
@@ -14,6 +14,7 @@ from curation.storage.s3 import S3Settings, S3Storage
 __all__ = [
     "ByteRange",
     "HttpStorage",
+    "Listing",
     "LocalCopies",
     "LocalStorage",
     "MemoryStorage",
@@ -22,6 +23,7 @@ __all__ = [
     "S3Storage",
     "Storage",
     "StoredFile",
+    "Unusable",
     "open_storage",
     "open_stored_file",
 ]

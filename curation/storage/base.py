@@ -7,12 +7,12 @@ that begin with a dot are hidden: they are never listed, and unfinished writes h
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from curation.errors import InputError, StaleError
@@ -41,6 +41,25 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Unusable:
+    """What a listing came upon that can't be used as a file, or can't be looked into."""
+
+    path: str
+    r"""Under the storage's root, fit to be shown: bytes that are no UTF-8 as ``\xff``."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is in a folder and those below it."""
+
+    files: list[StoredFile]
+    """Sorted by path."""
+    unusable: list[Unusable]
+    """The same, of what is named like a file that was asked for, or may be a folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class ByteRange:
     """Bytes ``[start, stop)`` of one stored file."""
 
@@ -50,6 +69,8 @@ class ByteRange:
     stop: int
 
 
+Suffix = str | tuple[str, ...]
+"""How names that count end; of several, one will do."""
 Buffer = bytes | memoryview
 Part = bytes | ByteRange
 P = TypeVar("P", Part, ByteRange)
@@ -72,11 +93,16 @@ class Storage(ABC):
         """Where this is, as a person would write it: a local path or ``s3://…``."""
 
     @abstractmethod
-    def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
-        """List the files under ``folder``, sub-folders too, sorted by path.
+    def survey(self, folder: str = "", suffix: Suffix = "") -> Listing:
+        """List the files under ``folder``, sub-folders too, and what can't be used there.
 
-        A folder that does not exist is an empty one. Hidden files are left out.
+        A folder that does not exist is an empty one. Hidden files are left out. One entry
+        that can't be used costs itself; only if ``folder`` can't be listed is it an error.
         """
+
+    def list_files(self, folder: str = "", suffix: Suffix = "") -> list[StoredFile]:
+        """List the files of :meth:`survey`, where nothing depends on what it left out."""
+        return self.survey(folder, suffix).files
 
     @abstractmethod
     def stat(self, path: str) -> StoredFile:
@@ -338,6 +364,35 @@ def checked_path(path: str) -> str:
     return path
 
 
+def shown_name(name: str) -> str:
+    r"""Write a name of a file as text: bytes that are no UTF-8 as ``\xff``."""
+    return name.encode("utf-8", "surrogateescape").decode(errors="backslashreplace")
+
+
 def is_hidden(path: str) -> bool:
-    """Tell whether a path has a part that begins with a dot."""
-    return any(part.startswith(".") for part in PurePosixPath(path).parts)
+    """Tell whether a path has a part that begins with a dot, and is more than dots."""
+    return any(part.startswith(".") for part in path.split("/") if part not in (".", ".."))
+
+
+def sorted_listing(
+    names: Mapping[str, T], stored: Callable[[str, T], StoredFile], suffix: Suffix
+) -> Listing:
+    """Divide the names that a server lists into files, and what is no path of a file.
+
+    Args:
+        names: What is known of each name, under the storage's root.
+        stored: Makes a file of a name and what is known of it.
+        suffix: Which names count.
+    """
+    files, unusable = [], []
+    for name, about in sorted(names.items()):
+        if not name.endswith(suffix) or name.endswith("/") or is_hidden(name):
+            continue  # what ends with a slash stands for a folder
+        try:
+            files.append(stored(checked_path(name), about))
+        except InputError:
+            reason = (
+                "a name with '//', '/./' or '/../', which no folder can have: rename it"
+            )
+            unusable.append(Unusable(name, reason))
+    return Listing(files, unusable)

@@ -18,8 +18,11 @@ from urllib.parse import quote, unquote
 
 from curation.errors import CurationError, InputError, NotFoundError, StorageError
 from curation.storage.base import (
+    Listing,
     Storage,
     StoredFile,
+    Suffix,
+    Unusable,
     checked_path,
     is_hidden,
     once_per_process,
@@ -84,14 +87,22 @@ class HttpStorage(Storage):
     def url(self) -> str:
         return self.root
 
-    def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
+    def survey(self, folder: str = "", suffix: Suffix = "") -> Listing:
         top = self._place(folder) if folder else self.root
         found = self._links(f"{top}/")
         names = [unquote(url.removeprefix(f"{self.root}/")) for url in found]
         kept = [n for n in names if n.endswith(suffix) and not is_hidden(n)]
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
-            listed = list(threads.map(self.stat, kept))
-        return sorted(listed, key=lambda file: file.path)
+            looked = list(threads.map(self._looked_up, sorted(kept)))
+        files = [file for file in looked if isinstance(file, StoredFile)]
+        return Listing(files, [entry for entry in looked if isinstance(entry, Unusable)])
+
+    def _looked_up(self, name: str) -> StoredFile | Unusable:
+        """Look up a file that a page links to; what can't be used costs itself."""
+        try:
+            return self.stat(name)
+        except (InputError, NotFoundError) as error:
+            return Unusable(name, str(error))
 
     def stat(self, path: str) -> StoredFile:
         return self._ask(self._place(path), self._look_up, path)

@@ -4,20 +4,29 @@ import errno
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, cast
 
-from curation.errors import CurationError, InputError, NotFoundError, StorageError
+from curation.errors import (
+    CurationError,
+    InputError,
+    NotFoundError,
+    PathError,
+    StorageError,
+)
 from curation.storage.base import (
     Buffer,
     ByteRange,
+    Listing,
     Part,
     Storage,
     StoredFile,
+    Suffix,
+    Unusable,
     checked_path,
     filled,
     near_parts,
@@ -25,6 +34,7 @@ from curation.storage.base import (
     part_size,
     past_the_end,
     replaced,
+    shown_name,
     span,
 )
 
@@ -56,11 +66,15 @@ class LocalStorage(Storage):
     def url(self) -> str:
         return str(self.root)
 
-    def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
+    def survey(self, folder: str = "", suffix: Suffix = "") -> Listing:
         top = self._place(folder) if folder else self.root
+        walk = _Walk(suffix)
         with _translated(top):
-            found = _walk(str(top), f"{folder.rstrip('/')}/" if folder else "", suffix)
-            return sorted(found, key=lambda file: file.path)
+            walk.run(str(top), f"{folder.rstrip('/')}/" if folder else "")
+        return Listing(
+            sorted(walk.files, key=lambda file: file.path),
+            sorted(walk.unusable, key=lambda entry: entry.path),
+        )
 
     def stat(self, path: str) -> StoredFile:
         place = self._place(path)
@@ -71,14 +85,14 @@ class LocalStorage(Storage):
         return _stored(path, stat)
 
     def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
-        with _translated(place := self._place(path)), open(place, "rb") as file:
+        with self.open_reader(path) as file, _translated(self._place(path)):
             file.seek(start)
             return file.read() if stop is None else file.read(max(stop - start, 0))
 
     def read_version(
         self, file: StoredFile, start: int = 0, stop: int | None = None
     ) -> bytes:
-        with _translated(place := self._place(file.path)), open(place, "rb") as opened:
+        with self.open_reader(file.path) as opened, _translated(self._place(file.path)):
             opened.seek(start)
             data = opened.read() if stop is None else opened.read(max(stop - start, 0))
             self.check_open(opened, file)
@@ -98,13 +112,19 @@ class LocalStorage(Storage):
             raise replaced(self, file, _stored(file.path, stat))
 
     def open_reader(self, path: str) -> BinaryIO:
-        with _translated(place := self._place(path)):
-            return open(place, "rb")
+        place = self._place(path)
+        with _translated(place):
+            try:
+                return open(place, "rb")
+            except PermissionError as error:  # of one file; a folder's are told by listing
+                raise PathError(
+                    f"{place}: {error.strerror}; let whoever runs this read it"
+                ) from error
 
     @contextmanager
     def open_writer(self, path: str) -> Iterator[BinaryIO]:
         place = self._place(path)
-        unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
+        unfinished = _unfinished(place)
         with _translated(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -125,7 +145,7 @@ class LocalStorage(Storage):
         Every write here replaces a file by another one, so neither changes the other.
         """
         place = self._place(path)
-        unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
+        unfinished = _unfinished(place)
         with _translated(self._place(source)), _translated(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -234,19 +254,77 @@ def _send(part: ByteRange, source: int, target: int) -> None:
         position += sent
 
 
-def _walk(folder: str, prefix: str, suffix: str) -> Iterator[StoredFile]:
-    try:
-        entries = os.scandir(folder)
-    except FileNotFoundError:
-        return
-    with entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/", suffix)
-            elif entry.name.endswith(suffix) and entry.is_file():
-                yield _stored(f"{prefix}{entry.name}", entry.stat())
+class _Walk:
+    """One way through a folder and those below it, links followed."""
+
+    def __init__(self, suffix: Suffix) -> None:
+        self.files: list[StoredFile] = []
+        self.unusable: list[Unusable] = []
+        self._suffix = suffix
+        self._folders: list[tuple[str, str, frozenset[tuple[int, int]]]] = []
+
+    def run(self, top: str, prefix: str) -> None:
+        """List all; only what goes wrong with the folder at the top is raised."""
+        with suppress(FileNotFoundError):
+            self._list(top, prefix, frozenset())
+        while self._folders:
+            folder, path, above = self._folders.pop()
+            with self._costing_itself(path):
+                self._list(folder, f"{path}/", above)
+
+    def _list(self, folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> None:
+        """List one folder, which is in those that are named by device and inode."""
+        about = Path(folder).stat()
+        inside = above | {(about.st_dev, about.st_ino)}
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    with self._costing_itself(f"{prefix}{entry.name}"):
+                        self._take(entry, f"{prefix}{entry.name}", inside)
+
+    @contextmanager
+    def _costing_itself(self, path: str) -> Iterator[None]:
+        """Note what is wrong with one entry, so that the others are listed all the same."""
+        try:
+            yield
+        except FileNotFoundError:
+            pass  # it was deleted meanwhile
+        except OSError as error:
+            if error.errno not in _ENTRY_ERRORS:
+                raise
+            self._refuse(path, error.strerror or str(error))
+
+    def _take(
+        self, entry: os.DirEntry[str], path: str, inside: frozenset[tuple[int, int]]
+    ) -> None:
+        """Note a file, or a folder to be listed, or else what it is if it may be missed."""
+        is_wanted = entry.name.endswith(self._suffix)
+        if entry.is_dir():
+            about = entry.stat()
+            if (about.st_dev, about.st_ino) in inside:
+                self._refuse(path, "a link to a folder that it is in")
+            else:
+                self._folders.append((entry.path, path, inside))
+        elif entry.is_file():
+            if is_wanted:
+                self.files.append(_stored(path, entry.stat()))
+        elif entry.is_symlink() and not Path(entry.path).exists():
+            target = shown_name(str(Path(entry.path).readlink()))
+            self._refuse(path, f"a link to {target}, which is not there")
+        elif is_wanted:
+            self._refuse(path, "neither a file nor a folder")
+
+    def _refuse(self, path: str, reason: str) -> None:
+        self.unusable.append(Unusable(shown_name(path), reason))
+
+
+_ENTRY_ERRORS = _SETTING_ERRORS | {errno.ELOOP}
+"""Errors that one entry of a folder has, and others need not."""
+
+
+def _unfinished(place: Path) -> Path:
+    """Name a hidden sibling; the file's own name in it would make some names too long."""
+    return place.with_name(f".{uuid.uuid4().hex}.part")
 
 
 def _stored(path: str, stat: os.stat_result) -> StoredFile:
@@ -267,6 +345,8 @@ def _translated(place: Path) -> Iterator[None]:
         if isinstance(error, FileNotFoundError):
             raise NotFoundError(f"{place}: there is no such file") from error
         message = f"{place}: {error.strerror or error}"
+        if error.errno == errno.ENAMETOOLONG:
+            raise PathError(f"{message}; give it a shorter name") from error
         if error.errno in _SETTING_ERRORS:
             raise InputError(
                 f"{message}; choose another folder or change its permissions"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from curation.errors import CurationError, InputError
-from curation.storage.base import Storage, StoredFile, run_ahead
+from curation.storage.base import Listing, Storage, StoredFile, Suffix, run_ahead
 
 BLOCK = 8 << 20  # bytes of one request
 BLOCKS_AHEAD = 4  # on their way at once; one is rarely as fast as the line
@@ -124,8 +124,8 @@ class WithLocalCopy(Storage):
     def url(self) -> str:
         return self.origin.url
 
-    def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
-        return self.origin.list_files(folder, suffix)
+    def survey(self, folder: str = "", suffix: Suffix = "") -> Listing:
+        return self.origin.survey(folder, suffix)
 
     def stat(self, path: str) -> StoredFile:
         return self.origin.stat(path)

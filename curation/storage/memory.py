@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from curation.errors import NotFoundError
-from curation.storage.base import Storage, StoredFile, checked_path, is_hidden
+from curation.storage.base import (
+    Listing,
+    Storage,
+    StoredFile,
+    Suffix,
+    checked_path,
+    sorted_listing,
+)
 
 _versions = itertools.count(1)
 
@@ -25,13 +32,10 @@ class MemoryStorage(Storage):
     def url(self) -> str:
         return f"memory://{self.name}"
 
-    def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
+    def survey(self, folder: str = "", suffix: Suffix = "") -> Listing:
         start = f"{folder.rstrip('/')}/" if folder else ""
-        return [
-            self.stat(path)
-            for path in sorted(self.files)
-            if path.startswith(start) and path.endswith(suffix) and not is_hidden(path)
-        ]
+        names = {path: path for path in self.files if path.startswith(start)}
+        return sorted_listing(names, lambda path, _: self.stat(path), suffix)
 
     def stat(self, path: str) -> StoredFile:
         data, version = self._entry(path)

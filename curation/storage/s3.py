@@ -17,6 +17,7 @@ from curation.errors import (
     CurationError,
     InputError,
     NotFoundError,
+    PathError,
     StaleError,
     StorageError,
 )
@@ -24,16 +25,18 @@ from curation.storage.base import (
     COPY_BLOCK,
     Buffer,
     ByteRange,
+    Listing,
     Part,
     Storage,
     StoredFile,
+    Suffix,
     checked_path,
-    is_hidden,
     once_per_process,
     part_blocks,
     part_size,
     replaced,
     run_ahead,
+    sorted_listing,
 )
 from curation.storage.retries import Retries
 
@@ -94,15 +97,14 @@ class S3Storage(Storage):
     def url(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
-    def list_files(self, folder: str = "", suffix: str = "") -> list[StoredFile]:
+    def survey(self, folder: str = "", suffix: Suffix = "") -> Listing:
         top = self._place(folder) if folder else self.url.removeprefix("s3://")
         found: dict[str, dict[str, Any]] = self._ask(
             self.file_system.find, top, detail=True, refresh=True
         )
         start = len(self.url.removeprefix("s3://")) + 1
-        files = [_stored(name[start:], info) for name, info in found.items()]
-        kept = [f for f in files if f.path.endswith(suffix) and not is_hidden(f.path)]
-        return sorted(kept, key=lambda file: file.path)
+        names = {name[start:]: info for name, info in found.items()}
+        return sorted_listing(names, _stored, suffix)
 
     def stat(self, path: str) -> StoredFile:
         info = self._ask(self.file_system.info, self._place(path), refresh=True)
@@ -321,6 +323,10 @@ that has expired AWS answers by a bare 400."""
 
 _NO_CONNECTION = ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError")
 
+_OF_ONE_OBJECT = ("AccessDenied", "InvalidObjectState", "403")
+"""Codes of refusals that other objects need not meet: by a policy, or of what is archived.
+A HEAD request has no more than the status."""
+
 
 def plan_upload(
     parts: Iterable[Part], can_copy: Callable[[ByteRange], bool]
@@ -450,6 +456,8 @@ def _translated(where: str, error: Exception) -> CurationError:
     name = type(error).__name__
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"s3://{where}: there is no such object")
+    if _code(error) in _OF_ONE_OBJECT:
+        return PathError(f"s3://{where}: {_refusal(error)}")
     if isinstance(error, PermissionError) or _code(error) in _REFUSALS:
         return InputError(f"s3://{where}: {_refusal(error)}")
     if name == "FileExpired":

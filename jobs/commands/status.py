@@ -33,7 +33,7 @@ def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
         files = output_files(lineage)
         strays = stray_shards(lineage, files, arrivals.tars)
         plan = make_plan(instance, lineage, arrivals.versions, files, strays)
-        troubles = current_troubles(settings, arrivals.tars, instance)
+        troubles = current_troubles(settings, arrivals.tars, arrivals.troubles, instance)
     causes: dict[str, dict[str, str]] = {asset: {} for asset in lineage.imports}
     for one in imports:
         causes[one.asset][one.name] = one.cause

@@ -1,7 +1,9 @@
 """What is wrong now is told by every command, whoever made it."""
 
 import gzip
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from curation.troubles import Trouble
 from jobs.troubles import MOST_TOLD, any_are, trouble_tables
 from tests.conftest import Curated
 from tests.jobs.commands.conftest import Run, run, run_json
+from tests.permissions import permissions_bind
 
 __all__ = ["run", "run_json"]  # fixtures
 
@@ -83,6 +86,53 @@ def test_what_was_salvaged_in_part_is_told_until_it_is_whole(
     curated.source.write("cut.tar", whole)
     assert lost(run_json("status", *recipe)) == []  # it is due, and not known to be bad
     assert lost(run_json("run", *recipe)) == []
+
+
+def test_what_is_odd_at_the_source_costs_itself(
+    curated: Curated, run: Run, run_json: Callable[..., Any]
+) -> None:
+    """Some of it can't be a partition, some not be listed, some not be read."""
+    raw, whole = Path(curated.source.url), curated.source.read("00000.tar")
+    for path in ("secret.tar", "a,b.tar", f"{'n' * 245}.tar", f"{'n' * 250}.tar"):
+        curated.source.write(path, whole)
+    (raw / os.fsdecode(b"\xff.tar")).write_bytes(whole)
+    (raw / "secret.tar").chmod(0)
+    (raw / "lost+found").mkdir(0)
+    (raw / "loop").symlink_to(".")
+    (raw / "gone.tar").symlink_to("nowhere")
+    (raw / "packed.tgz").write_bytes(b"")
+    recipe = ("--recipe", curated.recipe_file)
+    odd = ["\\xff.tar", "a,b.tar", "gone.tar", "loop", "lost+found", "n" * 250 + ".tar"]
+    odd += ["packed.tgz", "secret.tar"]
+    with permissions_bind():
+        told = run_json("run", *recipe, code=3)
+        assert told["num_shards"] - 1 == told["num_selected_shards"] == 4
+        assert not told["failed"]
+        assert lost(told) == lost(run_json("status", *recipe)) == odd
+        code, again = run("run", *recipe)
+        assert code == 3 and "there was nothing to do" in again
+        code, doctor = run("doctor", *recipe)
+        assert code == 5
+        for name in ("gone.tar", "loop", "lost+found", "packed.tgz", "secret.tar"):
+            assert name in again and name in doctor
+        code, _ = run("run", *recipe, "--shards", "00000")
+        assert code == 0
+        run_json("run", *recipe, "--shards", "secret", code=3)
+        assert curated.output.exists(curated.artifacts.catalog("n" * 245))
+
+
+def test_what_is_hidden_for_now_is_not_pruned(curated: Curated, run: Run) -> None:
+    recipe = ("--recipe", curated.recipe_file)
+    made = curated.output.list_files()
+    raw = Path(curated.source.url)
+    (raw / "00000.tar").rename(raw / "00000.tar.away")
+    (raw / "00000.tar").symlink_to("nowhere")
+    (raw / "train").chmod(0)
+    curated.source.write("other.tar", make_tar([]))
+    with permissions_bind():
+        assert run("prune", *recipe, "--delete")[0] == 0
+    (raw / "train").chmod(0o755)
+    assert curated.output.list_files() == made
 
 
 def test_a_table_has_the_first_and_says_how_many_more_there_are() -> None:

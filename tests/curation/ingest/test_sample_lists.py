@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.errors import InputError, NotFoundError
-from curation.ingest.sample_lists import metadata_json, read_list, shown_name
+from curation.ingest.sample_lists import metadata_json, read_list
 from curation.storage import MemoryStorage
+from curation.storage.base import shown_name
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=20)
 

@@ -207,3 +207,34 @@ def test_a_file_that_was_replaced_is_not_read_on(
     os.utime(folder / "a/1.bin", (10**9, 10**9))
     with pytest.raises(StaleError, match="was replaced"):
         HttpStorage(without_ranges.root).read_version(file, 300, 400)
+
+
+class _Odd(http.server.BaseHTTPRequestHandler):
+    """A page with links that lead nowhere, are refused, or name no path."""
+
+    def do_GET(self) -> None:
+        links = ["good.tar", "gone.tar", "refused.tar", "a%2F%2Fb.tar", "%2E%2E/c.tar"]
+        page = "".join(f'<a href="{link}">{link}</a>' for link in links).encode()
+        status = {"/gone.tar": 404, "/refused.tar": 403}.get(self.path, 200)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page if self.command == "GET" else b"")
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_one_odd_link_costs_itself() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Odd) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        listing = HttpStorage(f"http://127.0.0.1:{server.server_port}").survey()
+        server.shutdown()
+    assert [file.path for file in listing.files] == ["good.tar"]
+    reasons = {entry.path: entry.reason for entry in listing.unusable}
+    assert "no such file" in reasons["gone.tar"]
+    assert "refuses it" in reasons["refused.tar"]
+    assert "no path inside a storage" in reasons["a//b.tar"]

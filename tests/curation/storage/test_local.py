@@ -2,14 +2,16 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from curation.errors import InputError
-from curation.storage import ByteRange, LocalStorage, MemoryStorage, Storage
+from curation.errors import InputError, PathError
+from curation.storage import ByteRange, Listing, LocalStorage, MemoryStorage, Storage
 from curation.storage.local import MOST_OPEN
 from curation.testing.storage_contract import StorageContract
+from tests.permissions import permissions_bind
 
 
 class TestLocalStorage(StorageContract):
@@ -96,3 +98,80 @@ def test_without_hard_links_a_copy_is_made(
     storage.write("from", b"data")
     storage.copy("from", "to")
     assert storage.read("to") == b"data"
+
+
+def told(listing: Listing) -> dict[str, str]:
+    return {entry.path: entry.reason for entry in listing.unusable}
+
+
+ODD_ENTRIES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "to itself": (lambda at: at.symlink_to(at.name), "Too many levels"),
+    "to its folder": (lambda at: at.symlink_to("."), "a link to a folder that it is in"),
+    "to the root": (lambda at: at.symlink_to("../.."), "a folder that it is in"),
+    "to nothing": (lambda at: at.symlink_to("gone"), "a link to gone, which is not there"),
+    "to a long name": (lambda at: at.symlink_to("n" * 300), "File name too long"),
+    "unreadable": (lambda at: at.mkdir(0), "Permission denied"),
+    "a pipe": (os.mkfifo, "neither a file nor a folder"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_ENTRIES)
+def test_an_odd_entry_costs_itself_and_is_named(tmp_path: Path, kind: str) -> None:
+    make, reason = ODD_ENTRIES[kind]
+    storage = LocalStorage(tmp_path)
+    for path in ("a/b/1.tar", "a/c/2.tar", "d/3.tar"):
+        storage.write(path, b"x")
+    for name in ("odd.tar", b"\xff.tar"):
+        make(tmp_path / "a/b" / os.fsdecode(name))
+    with permissions_bind():
+        listing = storage.survey(suffix=".tar")
+    assert [file.path for file in listing.files] == ["a/b/1.tar", "a/c/2.tar", "d/3.tar"]
+    reasons = told(listing)
+    assert list(reasons) == ["a/b/\\xff.tar", "a/b/odd.tar"]
+    assert reason in reasons["a/b/odd.tar"]
+    assert storage.list_files() == listing.files
+
+
+def test_links_to_folders_and_files_elsewhere_are_followed(tmp_path: Path) -> None:
+    elsewhere = LocalStorage(tmp_path / "elsewhere")
+    elsewhere.write("sub/1.tar", b"x")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a").symlink_to("../elsewhere")
+    (root / "b").symlink_to("../elsewhere/sub")
+    (root / "c.tar").symlink_to("../elsewhere/sub/1.tar")
+    listing = LocalStorage(root).survey()
+    assert [f.path for f in listing.files] == ["a/sub/1.tar", "b/1.tar", "c.tar"]
+    assert listing.unusable == []
+
+
+def test_a_deep_folder_is_listed(tmp_path: Path) -> None:
+    deep = "/".join("d" * 400)
+    LocalStorage(tmp_path).write(f"{deep}/1.tar", b"x")
+    assert [f.path for f in LocalStorage(tmp_path).list_files()] == [f"{deep}/1.tar"]
+
+
+def test_a_folder_that_may_not_be_listed_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "top").mkdir(0)
+    with permissions_bind(), pytest.raises(InputError, match="top: Permission denied"):
+        LocalStorage(tmp_path / "top").survey()
+
+
+def test_a_file_that_may_not_be_read_costs_itself(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.write("a", b"x")
+    (tmp_path / "a").chmod(0)
+    with permissions_bind():
+        for read in (storage.read, storage.open_reader):
+            with pytest.raises(PathError, match="a: Permission denied"):
+                read("a")
+
+
+def test_a_name_may_be_as_long_as_the_file_system_has_them(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    longest = "n" * os.pathconf(tmp_path, "PC_NAME_MAX")
+    storage.write(longest, b"x")
+    storage.copy(longest, longest[:-1] + "m")
+    assert storage.read(longest[:-1] + "m") == b"x"
+    with pytest.raises(PathError, match="File name too long; give it a shorter name"):
+        storage.write(longest + "n", b"x")

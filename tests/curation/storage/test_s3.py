@@ -69,6 +69,17 @@ class TestS3StorageThatCopies(TestS3Storage):
         # the number behind the dash is that of the parts of an upload
         assert storage.stat("to").version.endswith("-5")
 
+    def test_keys_that_are_no_paths_cost_themselves(self, storage: Storage) -> None:
+        odd = ["a//1.tar", "a/./2.tar", "a/../3.tar", "/4.tar", "a/b/..//5.tar", "../6.tar"]
+        for key in [*odd, "a/good.tar", "a/.hidden.tar", "a/folder/"]:
+            client, bucket, top = _address(storage, key)
+            client.put_object(Bucket=bucket, Key=top, Body=b"x")
+        for suffix in ("", ".tar"):
+            listing = storage.survey(suffix=suffix)
+            assert [file.path for file in listing.files] == ["a/good.tar"]
+            assert [entry.path for entry in listing.unusable] == sorted(odd)
+            assert "which no folder can have" in listing.unusable[0].reason
+
     @pytest.mark.parametrize(("most", "calls"), [(1 << 30, 1), (12 << 20, 3)])
     def test_a_copy_is_made_by_the_server_whatever_its_size(
         self, storage: S3Storage, monkeypatch: pytest.MonkeyPatch, most: int, calls: int
