@@ -11,6 +11,8 @@ from datetime import timedelta
 
 import dagster as dg
 
+from curation.texts import printable
+
 
 class Progress(ABC):
     """What is told as an asset works through its shards."""
@@ -60,7 +62,7 @@ class LineProgress(Progress):
     def _line(self, seconds: float, what: str) -> str:
         left = seconds / self._num_done * (self._num_shards - self._num_done)
         rate = self._num_samples / max(seconds, 1e-9)
-        return (
+        return printable(
             f"{self._asset}: {what}; {self._num_done} of {self._num_shards} shards, "
             f"{rate:,.0f} samples/s, about {timedelta(seconds=round(left))} left"
         )

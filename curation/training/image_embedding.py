@@ -88,7 +88,7 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
     * the embedding: float32 ``(dim,)``, values as stored and not normalised; or a dict of
       such, ``{"img": …, "text": …}``, if they were asked for by those names;
     * extras: ``str`` of ``txt`` and ``__key__``, what ``json`` holds, ``int`` of ``cls``,
-      else bytes.
+      else bytes; ``outputs.txt`` is a ``txt`` too.
 
     Args:
         urls: Tars, or a folder of them, such as a release or filtered shards:
@@ -102,7 +102,9 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         shard_width: Instead: how many at the beginning are the shard. With neither, rows
             follow the order of the tar.
         img_preproc: Called with each image, as a PIL image in RGB.
-        extra_keys: Further components by extension, and ``__key__``.
+        extra_keys: Further components by extension, such as ``outputs.txt``, and
+            ``__key__``.
+        image_extensions: Of the image; the first that a sample has. By default a recipe's.
         handler: Called with the error of a sample that can't be read or decoded; if it
             returns true, the sample is left out. By default the error is raised.
         resample: Draw shards with replacement, without end.
@@ -137,6 +139,7 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         shard_width: int | None = None,
         img_preproc: "Callable[[Image.Image], Any] | None" = None,
         extra_keys: Sequence[str] = (),
+        image_extensions: Sequence[str] = (),
         handler: Handler | None = None,
         resample: bool = False,
         shuffle_shards: bool = True,
@@ -165,7 +168,8 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
         self.decode = decode
         self.max_pixels = ImageSettings().max_pixels
         self.resampling = resample
-        self.indexed = index_shards(open_shards(urls, s3), _wanted(self.extra_keys))
+        wanted = _wanted(self.extra_keys, image_extensions)
+        self.indexed = index_shards(open_shards(urls, s3), wanted)
         self.reader = SampleBytes(self.indexed)
         digits = KeyDigits(index_width, shard_width)
         folders = {"img": img_embedding_folder_url, "text": text_embedding_folder_url}
@@ -496,10 +500,10 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
-def _wanted(extra_keys: Sequence[str]) -> dict[str, Sequence[str]]:
+def _wanted(extra_keys: Sequence[str], images: Sequence[str]) -> dict[str, Sequence[str]]:
     """Name the components to index, and the extensions that each may have."""
     extras = {name: (name,) for name in extra_keys if name != KEY}
-    return {**extras, _IMAGE: ImageSettings().extensions, _NPY: (_NPY,)}
+    return {**extras, _IMAGE: images or ImageSettings().extensions, _NPY: (_NPY,)}
 
 
 def _no_vector(indexed: IndexedShards, source: SampleVectors, sample: int) -> TableError:

@@ -62,6 +62,7 @@ def create_image_embedding_dataloader(
     resample_shards: bool = False,
     img_preproc: "Callable[[Image.Image], Any] | None" = None,
     extra_keys: Sequence[str] = (),
+    image_extensions: Sequence[str] = (),
     handler: Handler | None = None,
     missing: Missing = "raise",
     decode: Decode = "pillow",
@@ -91,6 +92,7 @@ def create_image_embedding_dataloader(
         resample_shards: See there.
         img_preproc: See there.
         extra_keys: See there.
+        image_extensions: See there.
         handler: See there; it is called in worker processes.
         missing: See there.
         decode: Or ``dali``: images are decoded by DALI in this process, on ``device``.
@@ -126,6 +128,7 @@ def create_image_embedding_dataloader(
         shard_width=shard_width,
         img_preproc=img_preproc,
         extra_keys=extra_keys,
+        image_extensions=image_extensions,
         handler=handler,
         resample=resample_shards,
         shuffle_shards=shuffle_shards,

@@ -33,3 +33,13 @@ def test_counting_begins_anew_with_each_asset() -> None:
         progress.start(asset, 1)
         progress.advance("a", 1)
     assert [line.split("; ")[1][:11] for line in lines] == ["1 of 1 shar"] * 2
+
+
+def test_no_name_steers_the_console_of_a_run() -> None:
+    lines: list[str] = []
+    progress = LineProgress(lines.append)
+    progress.start("embeddings", 2)
+    progress.advance("a\x1b[2J", 1)
+    progress.fail("b", "\x9b31m\u202e")
+    assert "a\\x1b[2J done" in lines[0]
+    assert "b failed: \\x9b31m\\u202e" in lines[1]

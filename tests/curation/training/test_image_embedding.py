@@ -94,6 +94,19 @@ def test_the_current_names_give_a_dict_of_image_and_text_embeddings(data: Path) 
         assert (text, meta, label) == (f"caption of {key}", {"number": number}, row)
 
 
+def test_components_may_have_compound_extensions(tmp_path: Path) -> None:
+    parts = {"jpg": None, "Outputs.txt": "Bär".encode("utf-16"), "meta.json": b"[1]"}
+    named = {n: {**parts, "input.jpg": picture(n), "png": b"no image"} for n in EVERY}
+    save_tars(tmp_path, with_npy=(DIM,), broken=named)
+    dataset = ImageEmbeddingDataset(
+        str(tmp_path),
+        extra_keys=["outputs.txt", "meta.json"],
+        image_extensions=["input.jpg"],
+    )
+    assert sorted(numbers(dataset)) == EVERY
+    assert {(text, *values) for *_, text, values in dataset} == {("Bär", 1)}
+
+
 @pytest.mark.parametrize("shape", [(DIM,), (1, DIM)])
 def test_embeddings_inside_the_tars_need_no_folder(tmp_path: Path, shape: tuple) -> None:
     save_tars(tmp_path, with_npy=shape)
