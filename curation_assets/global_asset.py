@@ -13,7 +13,7 @@ from curation.errors import StorageError
 from curation.fingerprint import Json, fingerprint
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import SHARDS
-from curation_assets.shard_asset import recorded_versions
+from curation_assets.shard_asset import last_materialization, recorded_versions
 
 MADE_OF = "made_of"
 """Metadata entry: hash of the asset's settings and of every shard that took part."""
@@ -84,8 +84,6 @@ def current_inputs(
 
 def recorded_made_of(instance: dg.DagsterInstance, asset: str) -> str | None:
     """Look up what an asset was last made of; None if it never was."""
-    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    if event is None or event.asset_materialization is None:
-        return None
-    found = event.asset_materialization.metadata.get(MADE_OF)
+    event = last_materialization(instance, asset)
+    found = event.metadata.get(MADE_OF) if event else None
     return str(found.value) if found else None

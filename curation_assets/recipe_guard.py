@@ -8,22 +8,30 @@ hash of the recipe that it was launched with, and refuses to be executed with an
 
 import dagster as dg
 
+from curation.errors import InputError
 from curation_assets.lineage import Lineage
+from curation_assets.records_owner import check_records
+from curation_assets.run_tags import RECIPE
 
 RECIPE_TAG = "curation/recipe_version"
 
 
 def recipe_tags(lineage: Lineage) -> dict[str, str]:
     """Give the tags of a step, by which Dagster remembers its recipe with the run."""
-    return {RECIPE_TAG: lineage.recipe_version}
+    return {RECIPE_TAG: lineage.recipe_version, RECIPE: lineage.recipe.name}
 
 
 def refuse_another_recipe(context: dg.AssetExecutionContext) -> None:
-    """Fail if the run was launched for another recipe than the one that is loaded.
+    """Fail if a run is not for the recipe that is loaded, or the records are not of it.
 
     Raises:
-        dagster.Failure: It was; the message says what to do.
+        dagster.Failure: It was launched for another one, or the instance's records are of
+            another; the message says what to do.
     """
+    try:
+        check_records(context.instance, context.op_def.tags[RECIPE])
+    except InputError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
     snapshot = context.run.job_snapshot_id
     if snapshot is None:
         return

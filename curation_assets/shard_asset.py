@@ -32,6 +32,7 @@ from curation_assets.failures import raise_for_shards, run_failures
 from curation_assets.lineage import GLOBAL_ASSETS, IMPORT_ASSETS, Lineage
 from curation_assets.partitions import SHARDS
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
+from curation_assets.records_owner import records_since
 from resources.progress import Progress
 
 DATA_VERSION = "dagster/data_version"
@@ -269,14 +270,23 @@ def newest_event(instance: dg.DagsterInstance) -> int:
 def recorded_versions(
     instance: dg.DagsterInstance, asset: str, shards: Sequence[str] | None = None
 ) -> dict[str, str]:
-    """Look up the data version last recorded for each shard of an asset, in one query."""
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        dg.AssetKey(asset),
-        DagsterEventType.ASSET_MATERIALIZATION,
+    """Look up the data version last recorded for each shard of an asset, in one query.
+
+    What was recorded of another recipe, before this one had the records, is left out.
+    """
+    key, made = dg.AssetKey(asset), DagsterEventType.ASSET_MATERIALIZATION
+    storage = instance.event_log_storage
+    tags = storage.get_latest_tags_by_partition(
+        key,
+        made,
         [DATA_VERSION],
         asset_partitions=list(shards) if shards is not None else None,
     )
-    return {shard: found[DATA_VERSION] for shard, found in tags.items()}
+    versions = {shard: found[DATA_VERSION] for shard, found in tags.items()}
+    if since := records_since(instance):
+        own = storage.get_latest_storage_id_by_partition(key, made, after_cursor=since)
+        return {shard: version for shard, version in versions.items() if shard in own}
+    return versions
 
 
 def last_recorded(
@@ -303,20 +313,23 @@ def last_recorded(
 def last_materialization(
     instance: dg.DagsterInstance, asset: str, partition: str | None = None
 ) -> dg.AssetMaterialization | None:
-    """Look up the newest event of an asset, or of one of its partitions."""
+    """Look up the newest event of an asset, or of one of its partitions.
+
+    None where there is none of the recipe that has the records now.
+    """
     found = instance.fetch_materializations(
         AssetRecordsFilter(
             dg.AssetKey(asset), asset_partitions=None if partition is None else [partition]
         ),
         limit=1,
     )
-    return found.records[0].asset_materialization if found.records else None
+    own = [r for r in found.records if r.storage_id > records_since(instance)]
+    return own[0].asset_materialization if own else None
 
 
 def recorded_version(instance: dg.DagsterInstance, asset: str) -> str | None:
     """Look up the data version that an asset over all shards last had."""
-    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    made = event.asset_materialization if event else None
+    made = last_materialization(instance, asset)
     return (made.tags or {}).get(DATA_VERSION) if made else None
 
 

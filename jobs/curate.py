@@ -24,6 +24,7 @@ from curation.recipe import Recipe
 from curation.storage import open_storage
 from curation_assets.lineage import VERSIONS, Lineage
 from curation_assets.partitions import SHARDS
+from curation_assets.records_owner import take_records
 from curation_assets.run_tags import launch_tags
 from jobs.arrivals import Arrivals, find_arrivals
 from jobs.asset_definitions import asset_definitions
@@ -64,6 +65,8 @@ class CurateResult:
     """Shards of which nothing new was made, since their tar is not complete yet."""
     set_aside: tuple[str, ...] = ()
     """Shards that are gone from the source, and whose filtered shards were set aside."""
+    taken_over: str | None = None
+    """What is to be told where the records were those of another recipe."""
 
     def __add__(self, later: "CurateResult") -> "CurateResult":
         """Put two calls together."""
@@ -72,7 +75,8 @@ class CurateResult:
             seconds[asset] = seconds.get(asset, 0) + spent
         runs = self.num_runs + later.num_runs
         failed, aside = self.failed | later.failed, self.set_aside + later.set_aside
-        return CurateResult(runs, seconds, failed, later.waiting, aside)
+        taken = self.taken_over or later.taken_over
+        return CurateResult(runs, seconds, failed, later.waiting, aside, taken)
 
     def as_json(self) -> dict[str, Any]:
         """Give it as JSON values."""
@@ -259,6 +263,7 @@ def open_runner(
     definitions = asset_definitions(recipe, **handed)  # checked by whoever plans the runs
     job = definitions.resolve_implicit_global_asset_job_def()
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
+        result.taken_over = take_records(instance, recipe)
         tags = launch_tags(Lineage(recipe)) | process_tag()
         yield Runner(job, instance, tags, result)
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from curation.errors import StorageError
+from curation.errors import InputError, StorageError
 from curation.recipe import Recipe
 from curation_assets.lineage import Lineage
+from curation_assets.records_owner import check_records
 from curation_assets.run_tags import BY_ITSELF, launch_tags
 from jobs.asset_jobs import IMPORT_JOBS
 from jobs.attempts import (
@@ -63,9 +64,10 @@ def tick(
     """Decide what to import now; arguments as of :func:`jobs.new_shards.tick`."""
     lineage = Lineage(recipe)
     try:
+        check_records(instance, recipe.name)
         due = due_imports(instance, lineage)
-    except StorageError as error:
-        return dg.SensorResult(skip_reason=f"the inputs can't be looked at: {error}")
+    except (StorageError, InputError) as error:
+        return dg.SensorResult(skip_reason=f"nothing can be started: {error}")
     under_way = set(map(imported_by, instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))))
     known = [one for one in due if one.version and one.name not in under_way]
     attempts = _attempts(instance, lineage, known)

@@ -17,6 +17,7 @@ from curation.recipe import Recipe
 from curation_assets.global_asset import current_inputs, made_of
 from curation_assets.lineage import VERSIONS, Lineage
 from curation_assets.partitions import ADDED_AT_ONCE, SHARDS, input_of
+from curation_assets.records_owner import check_records
 from curation_assets.release import RELEASE
 from curation_assets.release_shard import RELEASE_SHARD
 from curation_assets.run_tags import BY_ITSELF, launch_tags
@@ -91,10 +92,11 @@ def tick(
     """
     lineage = Lineage(recipe)
     try:
+        check_records(instance, recipe.name)
         arrivals = find_arrivals(instance, recipe, seen=json.loads(cursor or "{}"))
         files = output_files(lineage)
     except (StorageError, InputError) as error:
-        return dg.SensorResult(skip_reason=f"nothing could be listed: {error}")
+        return dg.SensorResult(skip_reason=f"nothing can be started: {error}")
     known = dict.fromkeys(instance.get_dynamic_partitions(SHARDS.name or ""))
     new = [shard for shard in arrivals.versions if shard not in known][:ADDED_AT_ONCE]
     cursor = json.dumps(arrivals.unrecorded, sort_keys=True)

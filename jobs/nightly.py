@@ -3,6 +3,7 @@
 import dagster as dg
 
 from curation.recipe import Recipe
+from curation_assets.records_owner import check_records
 from curation_assets.run_tags import BY_ITSELF
 from jobs.arrivals import find_arrivals, tell_waiting
 from jobs.curate import curate, tell_set_aside
@@ -21,6 +22,7 @@ def nightly_curation(recipe: Recipe) -> dg.ScheduleDefinition:
     @dg.op(name="bring_up_to_date")
     def bring_up_to_date(context: dg.OpExecutionContext) -> None:
         progress, instance = LineProgress(context.log.info), context.instance
+        check_records(instance, recipe.name)
         result = bring_imports(recipe, progress, instance=instance)
         result += curate(recipe, progress, instance=instance)
         if result.set_aside:

@@ -12,6 +12,7 @@ from curation.release.publish import ReleaseOptions
 from curation.release.takedown import Takedown, take_down
 from curation.storage import Storage, open_storage
 from curation_assets.lineage import Lineage
+from curation_assets.records_owner import check_records
 from curation_assets.release import (
     RELEASE,
     RELEASE_STEP,
@@ -56,6 +57,7 @@ def make_release(
     """
     output = open_storage(recipe.output, recipe.s3)
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
+        check_records(instance, recipe.name)
         set_shards(instance, find_arrivals(instance, recipe).versions)
         before = {manifest.name for manifest in list_releases(output)}
         _run(recipe, progress, instance, {"name": name, "anew": anew, "as_is": as_is})

@@ -73,7 +73,7 @@ def run(
 
 def run_tables(recipe: Recipe, summary: Summary, result: CurateResult) -> list[Table | str]:
     """Lay out what was done and what it amounts to."""
-    shown: list[Table | str] = []
+    shown: list[Table | str] = [result.taken_over] if result.taken_over else []
     if result.set_aside:
         shown.append(tell_set_aside(recipe, result.set_aside))
     if result.waiting:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from curation.recipe import load_recipe
+from curation_assets.records_owner import check_records
 from jobs.arrivals import find_arrivals
 from jobs.definitions import RECIPE_VARIABLE
 from jobs.instance import ROOT, dagster_home, limit_gpu_runs, open_instance, set_shards
@@ -24,6 +25,7 @@ def ui(
     settings = load_recipe(recipe)
     check_recipe(settings)
     with open_instance(settings) as instance:
+        check_records(instance, settings.name)
         if shards := find_arrivals(instance, settings).versions:
             set_shards(instance, shards)
         limit_gpu_runs(instance)
