@@ -26,6 +26,7 @@ the image loaders), so that everything above needs to know only this tree.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_REASON = 300  # characters of a reason that is kept on record
 MOST_NAMES = 30  # that a message lists: it has to fit a screen
 
 
@@ -130,6 +131,11 @@ class ReleaseMismatchError(ReleaseError):
         super().__init__(message)
         self.path = path
         """The file, relative to the release."""
+
+
+def shortened(reason: str) -> str:
+    """Cut a reason that goes on record: what strangers sent may be quoted in it."""
+    return reason if len(reason) <= MOST_REASON else f"{reason[: MOST_REASON - 1]}…"
 
 
 def _rebuild(

@@ -14,23 +14,32 @@ import asyncio
 import errno
 import hashlib
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from curation.errors import StorageError
+from curation.errors import StorageError, shortened
 from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension
 from curation.recipe import DownloadSettings
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
+    from aiohttp import ClientResponse, ClientSession, TCPConnector
 
 READ_BYTES = 1 << 16
 MOST_REDIRECTS = 5
-DISALLOWED = frozenset(("noai", "noimageai", "noindex", "noimageindex"))
+DISALLOWED = frozenset(("noai", "noimageai", "noindex", "noimageindex", "none"))
+_WITH_VALUES = (
+    "unavailable_after",
+    "max-snippet",
+    "max-image-preview",
+    "max-video-preview",
+)
+_AGENT = re.compile(r"[a-z*][a-z0-9_.*-]*")
 
 _OUR_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE,
@@ -90,7 +99,7 @@ async def _download_all(
 ) -> list[Download]:
     import aiohttp
 
-    connector = aiohttp.TCPConnector(
+    connector = _connector()(
         limit=0,  # the deadline is not to run while a download waits for its turn
         socket_factory=None if settings.allow_private_addresses else _public_socket,
     )
@@ -108,6 +117,32 @@ async def _download_all(
                 return await _download(session, path, url, settings)
 
         return await asyncio.gather(*(in_turn(*target) for target in targets.items()))
+
+
+@cache
+def _connector() -> "type[TCPConnector]":
+    """Give a connector that takes an answer whose body is followed by anything.
+
+    Other clients read as much as ``Content-Length`` says, and so does aiohttp, unless what
+    follows comes together with the headers: then it takes all for a faulty answer.
+    """
+    from aiohttp import TCPConnector
+    from aiohttp.client_proto import ResponseHandler
+
+    class Handler(ResponseHandler):
+        def data_received(self, data: bytes) -> None:
+            head, end, body = data.partition(b"\r\n\r\n")
+            super().data_received(head + end)
+            if body:
+                super().data_received(body)
+
+    class Connector(TCPConnector):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            handler: type[ResponseHandler] = Handler
+            self._factory = partial(handler, loop=self._loop)
+
+    return Connector
 
 
 async def _download(
@@ -137,7 +172,7 @@ async def _download(
     else:
         return done
     path.unlink(missing_ok=True)
-    return Download(path, error=reason)
+    return Download(path, error=shortened(reason))
 
 
 def _check_scheme(url: str) -> None:
@@ -152,11 +187,32 @@ def _check_answer(response: "ClientResponse", settings: DownloadSettings) -> Non
     if response.status != 200:
         raise _RefusedError(f"HTTP status {response.status}")
     for value in response.headers.getall("X-Robots-Tag", []):
-        directives = {word.strip().lower() for word in value.split(":")[-1].split(",")}
-        if directives & DISALLOWED:
+        if forbids(value, settings.user_agent):
             raise _RefusedError(f"the server forbids its use: X-Robots-Tag: {value}")
     if (response.content_length or 0) > settings.max_bytes:
         raise _too_large(settings)
+
+
+def forbids(robots_tag: str, user_agent: str) -> bool:
+    """Tell whether an ``X-Robots-Tag`` forbids the use of an image by a user agent.
+
+    A name with a colon says whom all directives up to the next such name are for; those
+    before any are for everybody. A directive may have a value behind a colon too.
+
+    Args:
+        robots_tag: The header's value.
+        user_agent: What the server was told of who asks; its product counts.
+    """
+    ours = ("", "*", re.split(r"[/\s]", user_agent.strip().lower(), maxsplit=1)[0])
+    agent = ""
+    for part in robots_tag.lower().split(","):
+        name, _, rest = (word.strip() for word in part.partition(":"))
+        directive = name
+        if ":" in part and name not in _WITH_VALUES and _AGENT.fullmatch(name):
+            agent, directive = name, rest
+        if agent in ours and directive in DISALLOWED:
+            return True
+    return False
 
 
 async def _save(

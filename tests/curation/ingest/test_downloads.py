@@ -2,14 +2,15 @@
 
 import asyncio
 import hashlib
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from curation.errors import StorageError
-from curation.ingest.downloads import Download, download_images
+from curation.errors import MOST_REASON, StorageError
+from curation.ingest.downloads import Download, download_images, forbids
 from curation.recipe import DownloadSettings
 from tests.curation.ingest.web_server import WebServer, photograph, serve_images
 
@@ -54,7 +55,10 @@ def test_images_come_byte_for_byte(server: WebServer, tmp_path: Path) -> None:
         ("/html/a.jpg", "no image of a known format: it begins with b'<!DOCTYPE html><'"),
         ("/empty/a.jpg", "the file is empty"),
         ("/gzip/a.jpg", "no image of a known format"),
-        ("/noai/a.jpg", "the server forbids its use: X-Robots-Tag: otherbot: noai, all"),
+        (
+            "/noai/a.jpg",
+            "the server forbids its use: X-Robots-Tag: image-text-curation",
+        ),
         ("/large/a.jpg", "more than 100,000 bytes"),
         ("/endless/a.jpg", "more than 100,000 bytes"),
         ("/short/a.jpg", "ClientPayloadError"),
@@ -69,6 +73,52 @@ def test_what_fails_is_a_reason_and_leaves_no_file(
     good, bad = download([f"{server.url}/image/7", server.url + path], tmp_path)
     assert good.error is None
     assert (bad.error or "").startswith(reason)
+
+
+@pytest.mark.parametrize("more", [1, 2, 101, 100_000, 100_001])
+def test_what_follows_the_promised_bytes_is_not_looked_at(
+    server: WebServer, tmp_path: Path, more: int
+) -> None:
+    """As urllib does, and curl."""
+    url = f"{server.url}/long/{more}"
+    (found,) = download([url], tmp_path)
+    with urllib.request.urlopen(url) as answer:
+        assert found.path.read_bytes() == answer.read() == photograph(0)
+
+
+def test_a_reason_on_record_is_short(server: WebServer, tmp_path: Path) -> None:
+    (found,) = download([f"{server.url}/junk/a.jpg"], tmp_path)
+    assert 10 < len(found.error or "") <= MOST_REASON
+
+
+@pytest.mark.parametrize(
+    ("tag", "is_forbidden"),
+    [
+        ("noindex", True),
+        ("all, NoAI", True),
+        ("none", True),
+        ("*: noimageai", True),
+        ("curator: noimageindex", True),
+        ("Curator: follow, noai", True),
+        ("otherbot: nofollow, curator: noai", True),
+        ("noai, otherbot: all", True),
+        ("unavailable_after: 25 Jun 2010 15:00:00 PST, noindex", True),
+        ("unavailable_after: Friday, 25-Jun-10 15:00:00 GMT, noindex", True),
+        ("max-snippet: 5, noindex", True),
+        ("otherbot: noindex", False),
+        ("otherbot: nofollow, noindex", False),
+        ("otherbot: unavailable_after: 25 Jun 2010 15:00:00 PST, noindex", False),
+        ("otherbot: max-snippet: 5, noai", False),
+        ("googlebot: noindex, otherbot: noai", False),
+        ("curator2: noai", False),
+        ("max-image-preview: none", False),
+        ("unavailable_after: 25 Jun 2010 15:00:00 PST", False),
+        ("", False),
+        ("all", False),
+    ],
+)
+def test_only_what_is_said_to_us_or_all_forbids(tag: str, is_forbidden: bool) -> None:
+    assert forbids(tag, "Curator/1.0 (+https://example.com)") == is_forbidden
 
 
 def test_an_answer_that_drips_in_ends_at_the_deadline(

@@ -27,7 +27,7 @@ def photograph(number: int) -> bytes:
 _ANSWERS: dict[str, tuple[int, bytes, dict[str, str]]] = {
     "flaky": (500, b"", {}),
     "html": (200, b"<!DOCTYPE html><p>gone</p>", {}),
-    "noai": (200, photograph(0), {"X-Robots-Tag": "otherbot: noai, all"}),
+    "noai": (200, photograph(0), {"X-Robots-Tag": "image-text-curation: noai, all"}),
     "empty": (200, b"", {}),
     "gzip": (200, b"\x1f\x8b\x08" + bytes(30), {"Content-Encoding": "gzip"}),
     "large": (200, photograph(0) + bytes(MANY_BYTES), {}),
@@ -85,6 +85,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(302, b"", Location=rest if ":" in rest else f"/{rest}")
         elif kind == "loop":
             self._answer(302, b"", Location=self.path)
+        elif kind == "long":
+            self._send_more(int(rest))
+        elif kind == "junk":
+            self.wfile.write(b"no HTTP at all" * 10_000)
         elif kind in ("endless", "drip", "short"):
             self._misbehave(kind)
         else:
@@ -99,6 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):  # who asked has hung up
             self.end_headers()
             self.wfile.write(body)
+
+    def _send_more(self, more: int) -> None:
+        """Send headers, an image and bytes that were not promised, all at once."""
+        data, close = photograph(0), "Connection: close\r\n" if more % 2 else ""
+        head = f"HTTP/1.1 200 OK\r\n{close}Content-Length: {len(data)}\r\n\r\n"
+        self.wfile.write(head.encode() + data + b"x" * more)
+        self.close_connection = True
 
     def _misbehave(self, kind: str) -> None:
         """Send without an end, ever so slowly, or less than was promised."""
