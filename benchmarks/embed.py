@@ -8,7 +8,8 @@ full resolution, copy to the host, PIL preprocessing, float32).
 
 Prints medians of images/s, ratios, and the largest memory of any process: that over a
 shard of 1 GB is shown by ``--shards 1 --images 9000 --rounds 1``. On a GPU also images per
-GPU-hour and what a billion images cost.
+GPU-hour and what a billion images cost. And what the rule of docs/images.md costs: 5% of
+decoding at most.
 
     python benchmarks/embed.py [--device cpu|cuda|auto] [--shards 4] [--images 200]
         [--folder SHARDS] [--model NAME --weights SOURCE] [--compiled] [--quick]
@@ -104,6 +105,27 @@ def measure(task: Task, loader: ImageLoader, embedder: Embedder) -> Measured:
     name, shard = task
     count = WAYS[name](shard, loader, embedder)
     return os.getpid(), count, _cpu_seconds() - started, before, _most_memory_mib()
+
+
+def rule_cost(photographs: list[bytes]) -> tuple[float, float]:
+    """Give CPU seconds per image for finding out whether it is good, and for decoding it.
+
+    The least of five rounds, one thread.
+    """
+    from curation.image_decoding import decode_image, read_header
+
+    headers = [read_header(data) for data in photographs]
+    looking, decoding = [], []
+    for _ in range(5):
+        started = time.thread_time()
+        for data in photographs:
+            read_header(data)
+        between = time.thread_time()
+        for data, header in zip(photographs, headers, strict=True):
+            decode_image(data, header)
+        looking.append(between - started)
+        decoding.append(time.thread_time() - between)
+    return min(looking) / len(photographs), min(decoding) / len(photographs)
 
 
 def plain_dataloader(photographs: list[bytes], embedder: TimmEmbedder) -> Rate:
@@ -304,6 +326,11 @@ def main() -> None:
     print(
         f"end to end / tighter bound: {ours / min(model, decode):.2f} by time, "
         f"{max(model_cost, decode_cost) / our_cost:.2f} by CPU time"
+    )
+    looking, decoding = rule_cost(few)
+    print(
+        f"finding out whether an image is good: {looking * 1e6:.0f} us, "
+        f"{looking / decoding:.1%} of the {decoding * 1e3:.2f} ms of decoding it"
     )
     print(
         f"memory of a process: {before:.0f} MiB with the model, {most:.0f} MiB at most "

@@ -88,7 +88,7 @@ def read_header(data: bytes) -> ImageHeader:
     plain = read_plain_jpeg(data)
     if plain is None:
         return read_pillow_header(data)
-    if plain.has_metadata:
+    if plain.is_looked_into:
         read_pillow_header(data)  # some of it, damaged, is a reason for Pillow to refuse
     return ImageHeader("jpeg", plain.width, plain.height, "nvimgcodec")
 

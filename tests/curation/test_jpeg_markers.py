@@ -1,11 +1,13 @@
 """A plain JPEG is one that all decoders take, and take alike, whatever happened to it."""
 
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from curation.errors import DataError
 from curation.image_decoding import decode_damaged, read_pillow_header
@@ -40,6 +42,29 @@ def test_a_plain_jpeg_says_its_size() -> None:
         plain = read_plain_jpeg(encode(make_picture(*size), "JPEG"))
         assert plain is not None
         assert (plain.width, plain.height) == size
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_files_of_several_blocks_are_looked_through(restarts: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    options = {"quality": 100, "subsampling": 0, "restart_marker_blocks": restarts}
+    data = encode(Image.fromarray(noise), "JPEG", **options)
+    assert len(data) > 2 << 20
+    assert read_plain_jpeg(data)
+    for place in (1 << 20, (1 << 20) - 1, len(data) - 3):
+        assert read_plain_jpeg(data[:place] + b"\xff\x37" + data[place + 2 :]) is None
+        assert read_plain_jpeg(data[:place]) is None
+
+
+def test_a_file_that_is_all_markers_costs_no_memory() -> None:
+    data = encode(make_picture(), "JPEG")
+    hostile = data[:2] + (b"\xff\xfe\xff\xff" + b"\xff" * 65533) * 200 + data[2:]
+    tracemalloc.start()
+    try:
+        assert read_plain_jpeg(hostile)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_good_photographs_are_plain() -> None:
@@ -81,7 +106,7 @@ def assert_alike(data: bytes) -> None:
     plain = read_plain_jpeg(data)
     if plain is None or plain.width * plain.height > 1_000_000:
         return
-    if plain.has_metadata:
+    if plain.is_looked_into:
         try:
             read_pillow_header(data)
         except DataError:
