@@ -94,10 +94,10 @@ def stored_cosines(
         settings: Those that the images were loaded with.
 
     Returns:
-        ``(N,)`` float32: the cosine of each pair; 0 where the image can't be decoded.
+        ``(N,)`` float32: the cosine of each pair; NaN where the image can't be decoded.
     """
     reference = PillowImageLoader(embedder.transform, replace(settings, device="cpu"))
-    cosines = np.zeros(len(images), np.float32)
+    cosines = np.full(len(images), np.nan, np.float32)
     for batch in reference.load(_numbered(images)):
         found = embedder.embed(batch.pixels).float().numpy()
         for slot, image in enumerate(batch.images):

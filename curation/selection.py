@@ -158,7 +158,7 @@ def available_columns(scores: Collection[str] = ()) -> dict[str, Kind]:
     """
     known: dict[str, Kind] = {name: column.kind for name, column in COLUMNS.items()}
     for name in scores:
-        if name in known or name == "error":
+        if name in known or name in ("error", "corruption"):
             raise InputError(
                 f"classifiers.{name}: there is a column {name} already; name it otherwise"
             )

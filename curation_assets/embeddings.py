@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.embedding import CORRUPTION
 from curation.embedding_workers import EmbeddingTools, EmbeddingWorkers, Outcome
 from curation.errors import CurationError
 from curation.shard_embedding import EmbedShard, embed_shard
@@ -54,9 +55,12 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
         local_copies: dg.ResourceParam[LocalCopies],
         progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
+        keeps = lineage.recipe.images.on_corruption == "keep"
+        columns = [*_DESCRIBED, CORRUPTION] if keeps else _DESCRIBED
+
         def describe(task: ShardTask) -> Metadata:
             table = read_table(
-                output, artifacts.embeddings(task.shard), EMBEDDINGS, _DESCRIBED
+                output, artifacts.embeddings(task.shard), EMBEDDINGS, columns
             )
             return described(table, source, tar_path(task.shard))
 
@@ -103,7 +107,14 @@ def described(table: pa.Table, source: Storage, tar: str) -> dict[str, Any]:
     """Give an embeddings table's numbers and first pictures for the UI."""
     errors = Counter(table["error"].drop_null().to_pylist())
     good = table.filter(table["error"].is_null())
-    return {
+    corrupt = {}
+    if CORRUPTION in table.column_names:
+        kept = Counter(table[CORRUPTION].drop_null().to_pylist())
+        corrupt = {
+            "corrupt_and_kept": kept.total(),
+            "corruption_found": count_table("what Pillow says", kept),
+        }
+    return corrupt | {
         "samples": table.num_rows,
         "quarantined": errors.total(),
         "quarantined_fraction": errors.total() / max(table.num_rows, 1),

@@ -111,16 +111,30 @@ def sampled_cosines(
 
 
 def _judged(cosines: np.ndarray) -> list[str]:
-    median = float(np.median(cosines))
-    if median >= MEDIAN_COSINE:
-        return []
-    return [f"the median cosine is {median:.4f}, below {MEDIAN_COSINE}"]
+    found = []
+    refused = int(np.isnan(cosines).sum())
+    if refused:
+        found.append(
+            f"{refused} of {len(cosines)} images have a vector, and Pillow refuses them: "
+            "they are damaged, and were embedded before such images were quarantined "
+            "(docs/images.md); delete the shard's file under embeddings/ and run again"
+        )
+    median = _median(cosines)
+    if median < MEDIAN_COSINE:
+        found.append(f"the median cosine is {median:.4f}, below {MEDIAN_COSINE}")
+    return found
+
+
+def _median(cosines: np.ndarray) -> float:
+    """Give the median of those that can be compared; 1 if there are none."""
+    known = cosines[~np.isnan(cosines)]
+    return float(np.median(known)) if len(known) else 1.0
 
 
 def _described(shard: str, cosines: np.ndarray) -> dict[str, Any]:
     return {
         "shard": shard,
         "images": len(cosines),
-        "median_cosine": float(np.median(cosines)),
-        "min_cosine": float(cosines.min()),
+        "median_cosine": _median(cosines),
+        "min_cosine": float(np.fmin.reduce(cosines, initial=1.0)),
     }

@@ -311,6 +311,7 @@ def test_only_what_the_filter_is_about_is_read() -> None:
     [
         ("width", "there is a column width already"),
         ("error", "there is a column error already"),
+        ("corruption", "there is a column corruption already"),
         ("not", "expected a name of letters"),
         ("true", "expected a name of letters"),
         ("my-score", "expected a name of letters"),

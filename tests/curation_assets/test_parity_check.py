@@ -71,3 +71,21 @@ def test_a_tar_that_is_gone_is_told_and_fails_no_run(
     found = evaluate(curated, instance)
     assert not found.passed
     assert "no such file" in (found.description or "")
+
+
+def test_images_with_a_vector_that_pillow_refuses_do_not_blame_the_loader(
+    curated: Curated, instance: dg.DagsterInstance
+) -> None:
+    """As 0.1.0 embedded them: nvImageCodec gave pixels, gray from some row on."""
+    path = curated.artifacts.embeddings(FIRST)
+    table = read_table(curated.output, path, EMBEDDINGS)
+    first = int(np.flatnonzero(table["error"].is_null().to_numpy())[0])
+    start, size = (table[name][first].as_py() for name in ("image_start", "image_bytes"))
+    with (curated.folder / "raw" / f"{FIRST}.tar").open("r+b") as tar:
+        tar.seek(start + size // 2)
+        tar.write(b"\xff\x37" * 8)
+    found = evaluate(curated, instance)
+    assert not found.passed
+    told = found.description or ""
+    assert "1 of 8 images have a vector, and Pillow refuses them" in told
+    assert "median cosine" not in told
