@@ -182,6 +182,19 @@ def map_npy(storage: Storage, path: str, header: NpyHeader) -> np.ndarray:
     return np.memmap(place, header.dtype, "r", header.data_start, shape)
 
 
+def usable_rows(rows: np.ndarray) -> np.ndarray:
+    """Tell which rows are vectors: ``(n,)`` bool.
+
+    Rows of zeros stand for samples without one. A NaN or an infinite value, such as a
+    model in half precision gives, would make a training loss NaN for good.
+
+    Args:
+        rows: ``(n, dim)`` floats.
+    """
+    usable: np.ndarray = rows.any(axis=1) & np.isfinite(rows).all(axis=1)
+    return usable
+
+
 class NpyWriter:
     """Takes the rows of one file, in order."""
 

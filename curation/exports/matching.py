@@ -59,6 +59,9 @@ class MatchReport:
     both vectors are the ``same``."""
     unmatched: pa.Table
     """One row per input row whose key no shard has: ``key``, ``part``, ``part_row``."""
+    not_finite: pa.Table
+    """One row per input row whose vector has a NaN or an infinite value, so that its row
+    of the output is zeros: as ``unmatched``."""
 
     @property
     def num_missing(self) -> int:
@@ -237,6 +240,7 @@ class _Matching:
         self.shards: list[dict[str, object]] = []
         self.duplicates: list[pa.Table] = []
         self.unmatched: list[pa.Table] = []
+        self.not_finite: list[pa.Table] = []
 
     def run(self) -> MatchReport:
         for group in self._groups():
@@ -249,6 +253,7 @@ class _Matching:
             shards,
             pa.concat_tables([_DUPLICATES.empty_table(), *self.duplicates]),
             pa.concat_tables([_UNMATCHED.empty_table(), *self.unmatched]),
+            pa.concat_tables([_UNMATCHED.empty_table(), *self.not_finite]),
         )
 
     def _groups(self) -> Iterator[_Rows]:
@@ -301,7 +306,7 @@ class _Matching:
 
     def _write_group(self, rows: _Rows) -> None:
         lost = int(np.searchsorted(rows.shard, 0))
-        self._report_unmatched(rows.taken(np.arange(lost)))
+        self.unmatched += self._listed(rows.taken(np.arange(lost)))
         rows = rows.taken(np.arange(lost, len(rows)))
         again = np.zeros(len(rows), bool)
         again[1:] = (np.diff(rows.shard) == 0) & (np.diff(rows.row) == 0)
@@ -317,23 +322,35 @@ class _Matching:
         num_rows = self.places.num_rows.get(shard, int(rows.row[-1]) + 1)
         header = self.parts.headers[0]
         path = self._path(self.places.name(shard))
+        damaged = 0
         block_rows = max(1, BLOCK_BYTES // header.row_bytes)
         with npy_writer(self.out, path, num_rows, header.dim, header.dtype) as writer:
             for first in range(0, num_rows, block_rows):
                 last = min(first + block_rows, num_rows)
                 inside = np.arange(*np.searchsorted(rows.row, (first, last)))
                 block = np.zeros((last - first, header.dim), header.dtype)
-                self._fill(block, first, rows.taken(inside))
+                damaged += self._fill(block, first, rows.taken(inside))
                 writer.write(block)
-        self._report_shard(shard, path, num_rows, rows)
+        self._report_shard(shard, path, num_rows, rows, damaged)
 
-    def _fill(self, block: np.ndarray, first: int, rows: _Rows) -> None:
-        """Read vectors into the rows of a block, whose first row is ``first``."""
+    def _fill(self, block: np.ndarray, first: int, rows: _Rows) -> int:
+        """Read vectors into the rows of a block, whose first row is ``first``.
+
+        Returns:
+            How many are not finite, and are left zeros.
+        """
+        num_damaged = 0
         for part in np.unique(rows.part):
             here = rows.taken(np.flatnonzero(rows.part == part))
             order = np.argsort(here.part_row, kind="stable")
             vectors = self._vectors(int(part), here.part_row[order])
-            block[here.row[order] - first] = vectors
+            finite = np.isfinite(vectors).all(axis=1)
+            block[here.row[order][finite] - first] = vectors[finite]
+            if not finite.all():
+                damaged = here.taken(order[~finite])
+                self.not_finite += self._listed(damaged)
+                num_damaged += len(damaged)
+        return num_damaged
 
     def _vectors(self, part: int, part_rows: np.ndarray) -> np.ndarray:
         header = self.parts.headers[part]
@@ -362,14 +379,16 @@ class _Matching:
         path = PurePosixPath(shard)
         return str(path.with_name(f"{self.prefix}{path.name}.npy"))
 
-    def _report_shard(self, shard: int, path: str, num_rows: int, rows: _Rows) -> None:
+    def _report_shard(
+        self, shard: int, path: str, num_rows: int, rows: _Rows, damaged: int = 0
+    ) -> None:
         self.shards.append(
             {
                 "shard": self.places.name(shard),
                 "path": path,
                 "rows": num_rows,
-                "matched": len(rows),
-                "missing": num_rows - len(rows),
+                "matched": len(rows) - damaged,
+                "missing": num_rows - len(rows) + damaged,
                 "parts": len(np.unique(rows.part)),
             }
         )
@@ -395,7 +414,9 @@ class _Matching:
     def _vector(self, rows: _Rows, place: int) -> np.ndarray:
         return self._vectors(int(rows.part[place]), rows.part_row[place : place + 1])
 
-    def _report_unmatched(self, rows: _Rows) -> None:
+    def _listed(self, rows: _Rows) -> list[pa.Table]:
+        """List input rows with their keys."""
+        found = []
         for part in np.unique(rows.part):
             part_rows = np.sort(rows.part_row[rows.part == part])
             columns = {
@@ -403,7 +424,8 @@ class _Matching:
                 "part": self._numbers(np.full(len(part_rows), part)),
                 "part_row": part_rows,
             }
-            self.unmatched.append(pa.table(columns).cast(_UNMATCHED))
+            found.append(pa.table(columns).cast(_UNMATCHED))
+        return found
 
     def _numbers(self, parts: np.ndarray) -> np.ndarray:
         """Give the numbers in the names of parts."""

@@ -27,6 +27,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from curation.errors import CurationError, DataError, InputError, SampleError, TableError
 from curation.image_decoding import decode_to_pillow
+from curation.npy import usable_rows
 from curation.recipe import ImageSettings
 from curation.storage import S3Settings, open_storage
 from curation.texts import decode_text
@@ -109,8 +110,9 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
             returns true, the sample is left out. By default the error is raised.
         resample: Draw shards with replacement, without end.
         shuffle_shards: Take the shards in another order in every epoch.
-        missing: What to do with samples without an embedding: ``raise`` an error, ``skip``
-            them (found at the beginning, which reads all vectors), or ``mask`` them.
+        missing: What to do with samples without an embedding, or with one that has a NaN
+            or an infinite value: ``raise`` an error, ``skip`` them (found at the beginning,
+            which reads all vectors), or ``mask`` them, with zeros for the vector.
         decode: ``pillow``, or None for bytes as stored.
         seed: Of all that is random.
         rank: Which rank this is; by default what torch.distributed or ``RANK`` says.
@@ -297,10 +299,11 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
     ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
         """Give the samples to go on with, their vectors, and which have one."""
         vectors = {name: source.read(samples) for name, source in self.vectors.items()}
-        has_vector = {
-            name: np.count_nonzero(rows, axis=1) > 0 for name, rows in vectors.items()
-        }
+        has_vector = {name: usable_rows(rows) for name, rows in vectors.items()}
         present: np.ndarray = np.logical_and.reduce(list(has_vector.values()))
+        if self.missing == "mask":
+            for name, rows in vectors.items():
+                rows[~has_vector[name]] = 0  # a NaN times a mask is NaN
         if self.missing == "mask" or present.all():
             return samples, vectors, present
         if self.missing == "raise":

@@ -26,6 +26,7 @@ from curation.embedding_parts import (
     with_captions,
 )
 from curation.errors import InputError, TableError
+from curation.npy import usable_rows
 from curation.training.clip_tokens import ClipTokenizer, Tokenizer
 from curation.training.sample_order import spread
 from curation.training.shared_number import SharedNumber
@@ -116,9 +117,9 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         text_reader: Text embeddings; needed unless ``text_conditioned``.
         tokenizer: Captions to ``(B, tokens)`` int64; CLIP's by default, 77 tokens.
         missing: What to do with rows whose vector is all zeros, which is how reordering
-            tools mark a sample without embedding: ``raise`` an error, ``skip`` them (their
-            batch is shorter then, and left out if nothing remains), or ``keep`` them, as
-            the original does.
+            tools mark a sample without embedding, or not finite: ``raise`` an error,
+            ``skip`` them (their batch is shorter then, and left out if nothing remains), or
+            ``keep`` them, as the original does.
         refill_from: ``(first, last)``: rows that come, for the second time, in the place of
             a batch of which nothing remains. For several ranks, which have to have as many
             batches; :func:`make_splits` names the rows of the split there.
@@ -293,12 +294,14 @@ class PriorEmbeddingDataset(IterableDataset[Batch]):
         """Tell for each row whether all its vectors are there."""
         if self.missing == "keep":
             return np.ones(len(vectors[0]), bool)
-        present: np.ndarray = np.all([rows.any(axis=1) for rows in vectors], axis=0)
+        present: np.ndarray = np.all([usable_rows(rows) for rows in vectors], axis=0)
         if self.missing == "raise" and not present.all():
-            row = first + int(np.argmin(present))
+            row = int(np.argmin(present))
+            is_finite = all(np.isfinite(rows[row]).all() for rows in vectors)
+            found = "is all zeros" if is_finite else "has NaN or infinite values"
             raise TableError(
-                f"{self.image_reader.storage.url}: row {row} is all zeros: the sample has "
-                "no embedding; missing='skip' leaves such rows out"
+                f"{self.image_reader.storage.url}: row {first + row} {found}: the sample "
+                "has no embedding; missing='skip' leaves such rows out"
             )
         return present
 

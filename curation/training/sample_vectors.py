@@ -4,7 +4,7 @@ Three places are known: a folder of ``.npy`` files, one per shard (``img_emb_000
 any prefix, any number of digits); an ``.npy`` in the tar among the sample's components;
 the table beside a filtered shard. A sample has none where the file, the row or the
 component is missing, or where the row is all zeros, which is how reordering tools fill
-holes.
+holes, or has a NaN or an infinite value.
 """
 
 import re
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from curation.errors import InputError, TableError
 from curation.key_digits import split_digits
-from curation.npy import NpyHeader, map_npy, parse_npy, read_npy_header
+from curation.npy import NpyHeader, map_npy, parse_npy, read_npy_header, usable_rows
 from curation.storage import Storage
 from curation.storage.base import StoredFile
 from curation.tables import EMBEDDING, FILTERED, embedding_matrix, read_table
@@ -31,6 +31,7 @@ from curation.training.sample_bytes import SampleBytes
 from curation.training.shard_urls import ShardFile
 
 OPENING_THREADS = 16  # headers read at once; each is one small request
+UNUSABLE = "all zeros, or has NaN or infinite values"
 SHARDS_HELD = 8  # whose vectors are held, where they can't be mapped
 
 
@@ -130,7 +131,7 @@ class _ByShard(SampleVectors):
         for shard, (first, last) in enumerate(pairwise(starts.tolist())):
             rows = self.rows(shard)
             if (rows >= 0).any():
-                has_vector = np.append(self.load(shard).any(axis=1), False)
+                has_vector = np.append(usable_rows(self.load(shard)), False)
                 found[first:last] = has_vector[rows]  # row -1 is the False at the end
         return found
 
@@ -196,7 +197,7 @@ class FolderVectors(_ByShard):
         row = int(self._rows[shard][sample - self.indexed.starts[shard]])
         if row < 0:
             return f"{self.storage.url}/{file.path} ends after {header.num_rows} rows"
-        return f"row {row} of {self.storage.url}/{file.path} is all zeros"
+        return f"row {row} of {self.storage.url}/{file.path} is {UNUSABLE}"
 
     def _rows_of(self, shard: int, rows: np.ndarray) -> np.ndarray:
         header = self.headers[shard]
@@ -250,7 +251,7 @@ class TarVectors(SampleVectors):
         return found
 
     def where(self, sample: int) -> str:
-        return "its .npy in the tar is missing or all zeros"
+        return f"its .npy in the tar is missing or {UNUSABLE}"
 
     def _vector(self, data: bytes, sample: int) -> np.ndarray:
         vector = parse_npy(data, self.indexed.name(sample)).reshape(-1)

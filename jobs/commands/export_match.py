@@ -69,6 +69,7 @@ def _counts(report: MatchReport) -> dict[str, int]:
         "matched": report.num_matched,
         "copies_left_out": len(report.duplicates),
         "of_no_shard": len(report.unmatched),
+        "not_finite": len(report.not_finite),
         "shards": len(report.shards),
         "shards_from_several_parts": report.num_spread_shards,
         "rows_of_zeros": report.num_missing,
@@ -76,6 +77,6 @@ def _counts(report: MatchReport) -> dict[str, int]:
 
 
 def _write_report(output: Storage, report: MatchReport) -> None:
-    for name in ("shards", "duplicates", "unmatched"):
+    for name in ("shards", "duplicates", "unmatched", "not_finite"):
         with output.open_writer(f"{REPORT_FOLDER}/{name}.parquet") as file:
             pq.write_table(getattr(report, name), file)

@@ -177,3 +177,21 @@ def test_tars_of_several_folders_may_have_the_same_names(
     assert paths[0] == "a/img_emb_0000.npy"
     found = np.concatenate([np.load(tmp_path / "out" / path) for path in paths])
     assert np.array_equal(found, rows[::-1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_vectors_that_are_not_finite_are_reported_and_left_zeros(
+    tmp_path: Path, value: float, dtype: str
+) -> None:
+    save(tmp_path, [["00000", "00001"], ["00002", "00003"]], dtype)
+    part = tmp_path / "img_emb" / "img_emb_1.npy"
+    rows = np.load(part)
+    rows[0, 1] = value
+    np.save(part, rows)
+    report = match(tmp_path, index_width=3)
+    assert report.not_finite.to_pylist() == [{"key": "00002", "part": 1, "part_row": 0}]
+    assert (report.num_rows, report.num_matched, report.num_missing) == (4, 3, 1)
+    found = np.load(tmp_path / "out" / "img_emb_00000.npy")
+    assert found[:, 0].tolist() == [1, 2, 0, 4]
+    assert np.isfinite(found).all()

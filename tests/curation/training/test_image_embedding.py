@@ -485,3 +485,27 @@ def test_a_training_job_loads_neither_timm_nor_dali_nor_dagster(data: Path) -> N
 
 def test_errors_of_a_training_job_are_this_packages() -> None:
     assert issubclass(SampleError, CurationError)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["folder", "tar"])
+def test_vectors_that_are_not_finite_are_missing(
+    tmp_path: Path, value: float, where: str
+) -> None:
+    damaged = vector(23)
+    damaged[3] = value
+    broken = {23: {"npy": npy_bytes(damaged)}} if where == "tar" else {}
+    save_tars(tmp_path, with_npy=(DIM,) if where == "tar" else None, broken=broken)
+    if where == "folder":
+        save_folder(tmp_path)
+        rows = np.load(tmp_path / "img_emb_1.npy")
+        rows[3] = damaged
+        np.save(tmp_path / "img_emb_1.npy", rows)
+    url = str(tmp_path)
+    with pytest.raises(TableError, match=r"0001003 has no embedding: .*NaN or infinite"):
+        list(ImageEmbeddingDataset(url))
+    skipping = ImageEmbeddingDataset(url, shuffle_shards=False, missing="skip")
+    assert numbers(skipping) == [number for number in EVERY if number != 23]
+    masked = list(ImageEmbeddingDataset(url, shuffle_shards=False, missing="mask"))
+    assert [present for *_, present in masked] == [number != 23 for number in EVERY]
+    assert masked[23][1].tolist() == [0] * DIM

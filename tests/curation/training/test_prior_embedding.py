@@ -364,6 +364,28 @@ def test_rows_of_zeros_can_be_skipped_and_are_counted(
     assert loader.num_missing == 5
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("side", ["img_emb", "text_emb"])
+def test_rows_that_are_not_finite_are_no_vectors(
+    tmp_path: Path, value: float, side: str
+) -> None:
+    for folder in ("img_emb", "text_emb"):
+        rows = vectors(20)
+        rows[7, DIM - 1] = value if folder == side else 1
+        save_parts(tmp_path / folder, rows, [20])
+    found = get_reader(False, f"{tmp_path}/img_emb", txt_url=f"{tmp_path}/text_emb")
+    assert isinstance(found, tuple)
+    with pytest.raises(TableError, match="row 7 has NaN or infinite values"):
+        list(PriorEmbeddingDataset(False, 4, 0, 20, *found))
+    loader = PriorLoader(PriorEmbeddingDataset(False, 4, 0, 20, *found, missing="skip"))
+    batches = list(loader)
+    assert [len(images) for images, _ in batches] == [4, 3, 4, 4, 4]
+    assert all(torch.isfinite(torch.cat(batch)).all() for batch in batches)
+    assert loader.num_missing == 1
+    kept = PriorEmbeddingDataset(False, 4, 0, 20, *found, missing="keep")
+    assert sum(len(images) for images, _ in kept) == 20
+
+
 def test_rows_of_zeros_can_be_kept(with_zero_rows: EmbeddingParts) -> None:
     dataset = PriorEmbeddingDataset(
         True, 4, 0, 20, with_zero_rows, tokenizer=row_numbers, missing="keep"

@@ -41,6 +41,7 @@ def test_vectors_come_in_the_order_of_their_shards(
         "matched": 4,
         "copies_left_out": 1,
         "of_no_shard": 0,
+        "not_finite": 0,
         "shards": 3,
         "shards_from_several_parts": 0,
         "rows_of_zeros": 0,
