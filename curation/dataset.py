@@ -255,6 +255,7 @@ class ImageTextPairDataset:
             InputError: The folder has tars, a number is out of range, or more shards are
                 needed than ``max_shards`` digits can number.
             UnknownNameError: There is no such column.
+            TableError: ``filter_column`` holds no booleans, or no id is a sample's key.
         """
         if samples_per_shard < 1 or max_shards < 1:
             raise InputError(
@@ -269,7 +270,8 @@ class ImageTextPairDataset:
         )
         for shard, frame in self.frames():
             _check_columns(frame, [filter_column])
-            writer.add(shard, frame.filter(filter_column))
+            _check_booleans(shard, frame[filter_column])
+            writer.add(shard, frame, filter_column)
         writer.flush()
 
     def _frame(self, shard: DatasetShard) -> "pl.DataFrame":
@@ -314,6 +316,8 @@ def join_by_id(
     found = pl.DataFrame({id_col: pl.Series(keys, dtype=pl.String), column.name: column})
     ids = frame[id_col].cast(pl.String)
     without = int((~ids.is_in(found[id_col].to_list())).sum())
+    if without == len(frame) > 0 < len(keys):
+        raise _no_keys(what, frame[id_col], keys)
     if without:
         log.warning("%s: %d of %d rows have no sample", what, without, len(frame))
     rows = pl.DataFrame({id_col: ids}).join(
@@ -420,7 +424,7 @@ class _Score:
 
         _check_columns(frame, [EMBEDDING])
         name = f"{self.classifier.name}_score"
-        vectors, valid = _matrix(frame[EMBEDDING])
+        vectors, valid = _matrix(frame[EMBEDDING], shard.tar_url)
         table = pa.table(
             {
                 "key": frame[self.id_col].cast(pl.String).to_arrow().cast(pa.string()),
@@ -464,12 +468,16 @@ class _ShardWriter:
         self.samples: list[_Kept] = []
         self.rows: list[pl.DataFrame] = []
 
-    def add(self, shard: DatasetShard, frame: "pl.DataFrame") -> None:
-        """Take the samples of a shard's rows; write what becomes full."""
+    def add(self, shard: DatasetShard, frame: "pl.DataFrame", filter_column: str) -> None:
+        """Take the samples of a shard's rows that pass; write what becomes full."""
         import polars as pl
 
         index = shard.index()
         places = {key: place for place, key in enumerate(index.keys)}
+        ids = frame[self.id_col].cast(pl.String)
+        if len(ids) and places and not ids.is_in(list(places)).any():
+            raise _no_keys(shard.tar_url, frame[self.id_col], index.keys)
+        frame = frame.filter(filter_column)
         there = frame[self.id_col].cast(pl.String).is_in(list(places))
         if not there.all():
             log.warning(
@@ -615,14 +623,56 @@ def _to_polars(table: pa.Table) -> "pl.DataFrame":
     return pl.DataFrame(table.replace_schema_metadata())
 
 
-def _matrix(column: "pl.Series") -> tuple[np.ndarray, np.ndarray]:
-    """Give ``(N, dim)`` float32 of a column of lists, and which rows have one."""
+def _matrix(column: "pl.Series", where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Give ``(N, dim)`` float32 of a column of lists, and which rows have one.
+
+    Raises:
+        TableError: They are no lists of numbers, or of unlike lengths.
+    """
+    import polars as pl
+
+    kind, width = column.dtype, {0}
+    is_lists = isinstance(kind, pl.List | pl.Array) and kind.inner.is_numeric()
+    known = column.drop_nulls()
+    if len(known) and not is_lists:
+        raise TableError(f"{where}: {column.name} holds {kind}; expected lists of numbers")
+    if len(known):
+        lists = known.cast(pl.List(pl.Float32))
+        if lists.list.eval(pl.element().is_null().any()).list.first().any():
+            raise TableError(
+                f"{where}: a vector in {column.name} has a null among its numbers"
+            )
+        width = set(lists.list.len().to_list())
+    if len(width) > 1:
+        raise TableError(
+            f"{where}: the vectors in {column.name} have {min(width)} to {max(width)} "
+            "numbers; all must have as many, of one encoder"
+        )
+    vectors = np.zeros((len(column), *width), np.float32)
     valid = column.is_not_null().to_numpy()
-    known = column.drop_nulls().to_list()
-    vectors = np.zeros((len(column), len(known[0]) if known else 0), np.float32)
-    if known:
-        vectors[valid] = np.asarray(known, np.float32)
+    if len(known):
+        vectors[valid] = lists.explode().to_numpy().reshape(len(known), -1)
     return vectors, valid
+
+
+def _check_booleans(shard: DatasetShard, column: "pl.Series") -> None:
+    import polars as pl
+
+    if column.dtype != pl.Boolean:
+        raise TableError(
+            f"{shard.tar_url}: filter_column {column.name!r} holds {column.dtype}; "
+            "expected booleans: compute a column of them, such as "
+            f"metadata.with_columns(good=pl.col({column.name!r}) > 0.5)"
+        )
+
+
+def _no_keys(where: str, ids: "pl.Series", keys: Sequence[str]) -> TableError:
+    """Say that a column of ids is another one than keys, such as numbers."""
+    return TableError(
+        f"{where}: no row of column {ids.name!r} ({ids.dtype}) is of a sample: the first "
+        f"holds {ids[0]!r}, the first key of the tar is {keys[0]!r}; choose the column "
+        "with the keys as id_col, as text with all its zeros"
+    )
 
 
 def _write(shard: DatasetShard, frame: "pl.DataFrame", about: Mapping[str, Any]) -> None:
@@ -634,7 +684,7 @@ def _write(shard: DatasetShard, frame: "pl.DataFrame", about: Mapping[str, Any])
     table = table.cast(pa.schema(narrow))
     if about.get("table") == FILTERED.name:
         if EMBEDDING in frame.columns:
-            vectors = embedding_column(*_matrix(frame[EMBEDDING]))
+            vectors = embedding_column(*_matrix(frame[EMBEDDING], shard.tar_url))
             at = table.schema.get_field_index(EMBEDDING)
             table = table.set_column(at, EMBEDDING, vectors)
         others = {n: v for n, v in about.items() if n not in ("table", "version")}

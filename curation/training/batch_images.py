@@ -6,17 +6,29 @@ worker process, in shared memory and here, which takes about as long as decoding
 used again and again.
 """
 
+import errno
+import os
+import shutil
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from curation.errors import InputError
+from curation.errors import CurationError, InputError
+
+SHARED_MEMORY = Path("/dev/shm")
+MORE_SHARED_MEMORY = (
+    "give the container more (docker run --shm-size=2g; in Kubernetes an emptyDir of "
+    "medium Memory at /dev/shm), or use a smaller batch_size or fewer num_workers (0 needs "
+    "none)"
+)
 
 MOST_FREE = 4  # arrays that wait for the next batches
 
@@ -109,11 +121,17 @@ class BatchSlots:
     Args:
         num_slots: One for every batch that is under way at once.
         slot_bytes: Of the images of a batch.
+
+    Raises:
+        InputError: This machine, or this container, has too little shared memory.
     """
 
     def __init__(self, num_slots: int, slot_bytes: int) -> None:
+        _check_shared_memory(num_slots * slot_bytes)
         memory = torch.empty((num_slots, slot_bytes), dtype=torch.uint8)
-        self._memory: torch.Tensor = memory.share_memory_()  # type: ignore[no-untyped-call]
+        with shared_memory_errors():
+            memory.share_memory_()  # type: ignore[no-untyped-call]
+        self._memory = memory
         self._free = deque(range(num_slots))
 
     def take(self) -> int | None:
@@ -132,6 +150,30 @@ class BatchSlots:
     def images(self, left: SlotImages) -> np.ndarray:
         """Look at what was left in a slot."""
         return _view(self.room(left.slot), left.shape, left.dtype)
+
+
+@contextmanager
+def shared_memory_errors() -> Iterator[None]:
+    """Say what to do where torch finds too little shared memory, or a worker dies of it."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        text = str(error)
+        signs = ("Bus error", "shared memory", "<torch_", os.strerror(errno.ENOSPC))
+        if isinstance(error, CurationError) or not any(sign in text for sign in signs):
+            raise
+        raise InputError(f"{SHARED_MEMORY}: {text}; {MORE_SHARED_MEMORY}") from error
+
+
+def _check_shared_memory(num_bytes: int) -> None:
+    if not SHARED_MEMORY.is_dir():  # macOS has none to look at
+        return
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if num_bytes > free:
+        raise InputError(
+            f"{SHARED_MEMORY} has {free >> 20} MB free, and the batches under way take "
+            f"{-(-num_bytes >> 20)} MB; {MORE_SHARED_MEMORY}"
+        )
 
 
 def _unlike(first: np.ndarray, other: Any) -> InputError:

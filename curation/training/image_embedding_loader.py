@@ -23,6 +23,7 @@ from curation.training.batch_images import (
     RecycledArrays,
     SlotImages,
     as_floats,
+    shared_memory_errors,
 )
 from curation.training.image_embedding import (
     Handler,
@@ -302,19 +303,21 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
         """Give what becomes of each batch, from ``first`` on."""
         slots = self._slots()
         asked = ((s, slots and slots.take()) for s in self.order.batches(self.epoch, first))
-        for slot, result in DataLoader(
+        batches = DataLoader(
             _Batches(self.dataset, slots, self.order.world_size > 1),
             sampler=asked,
             batch_size=None,
             num_workers=self.num_workers,
             prefetch_factor=BATCHES_AHEAD if self.num_workers else None,
             collate_fn=_unchanged,
-        ):
-            if isinstance(result, CurationError):
-                raise result
-            yield self._finished(result, slots)
-            if slots is not None and slot is not None:
-                slots.give_back(slot)
+        )
+        with shared_memory_errors():
+            for slot, result in batches:
+                if isinstance(result, CurationError):
+                    raise result
+                yield self._finished(result, slots)
+                if slots is not None and slot is not None:
+                    slots.give_back(slot)
 
     def _finished(self, loaded: Loaded, slots: BatchSlots | None) -> Loaded:
         """Make tensors of arrays; take images out of their slot; make pixels floats."""
@@ -352,7 +355,9 @@ class ImageEmbeddingLoader(DataLoader[tuple[Any, ...]]):
         return self.dataset.image_bytes()
 
     def _slots(self) -> BatchSlots | None:
-        """Make room for the images of batches, if they are arrays."""
+        """Make room for the images of batches, if they are arrays that workers leave."""
+        if not self.num_workers:
+            return None
         slot_bytes = self.order.batch_size * self._image_bytes
         # those asked for ahead, and the one that is looked at
         num_slots = self.num_workers * BATCHES_AHEAD + 1

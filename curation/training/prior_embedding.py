@@ -27,6 +27,7 @@ from curation.embedding_parts import (
 )
 from curation.errors import InputError, TableError
 from curation.npy import usable_rows
+from curation.training.batch_images import shared_memory_errors
 from curation.training.clip_tokens import ClipTokenizer, Tokenizer
 from curation.training.sample_order import spread
 from curation.training.shared_number import SharedNumber
@@ -378,9 +379,15 @@ class PriorLoader(DataLoader[Batch]):
     def _bundles(self, ranges: list[tuple[int, int]]) -> Iterable[Bundle]:
         if not self.num_workers:
             return self._read_ahead(ranges)
-        return DataLoader(
-            _Bundles(self.dataset, ranges), batch_size=None, num_workers=self.num_workers
-        )
+        return self._by_workers(ranges)
+
+    def _by_workers(self, ranges: list[tuple[int, int]]) -> Iterator[Bundle]:
+        with shared_memory_errors():
+            yield from DataLoader(
+                _Bundles(self.dataset, ranges),
+                batch_size=None,
+                num_workers=self.num_workers,
+            )
 
     def _read_ahead(self, ranges: list[tuple[int, int]]) -> Iterator[Bundle]:
         """Read by threads while the training step runs."""

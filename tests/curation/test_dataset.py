@@ -410,3 +410,63 @@ def test_tables_without_a_tar_are_reported(
         dataset = ImageTextPairDataset.from_webdataset(str(folder))
     assert "1 tables have no tar" in caplog.text
     assert len(dataset.shards) == 2
+
+
+@pytest.mark.parametrize(
+    "column", [pl.lit(1), pl.lit("True"), pl.lit(0.7), pl.lit(None), pl.lit([True])]
+)
+def test_a_filter_column_that_is_not_boolean_is_refused(
+    folder: Path, tmp_path: Path, column: pl.Expr
+) -> None:
+    dataset = ImageTextPairDataset.from_webdataset(str(folder))
+    dataset.metadata = dataset.metadata.with_columns(column.alias("good"))
+    with pytest.raises(TableError, match=r"00000\.tar: filter_column 'good' holds"):
+        dataset.to_webdataset(str(tmp_path / "out"), "good")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("ids", [pl.Int64, pl.Float64, pl.String])
+def test_ids_that_are_no_keys_are_refused_not_an_empty_output(
+    folder: Path, tmp_path: Path, ids: type[pl.DataType]
+) -> None:
+    dataset = ImageTextPairDataset.from_webdataset(str(folder))
+    frame = dataset.metadata.collect()
+    numbers = pl.Series("uid", range(900, 900 + len(frame))).cast(ids)
+    dataset.metadata = frame.with_columns(numbers, good=True)
+    dataset.save_metadata()
+    again = ImageTextPairDataset.from_webdataset(str(folder), id_col="uid")
+    with pytest.raises(TableError, match=r"no row of column 'uid' .*choose the column"):
+        again.to_webdataset(str(tmp_path / "out"), "good")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ([[1.0, 2.0], [1.0]], "have 1 to 2 numbers"),
+        ([[1.0, 2.0], []], "have 0 to 2 numbers"),
+        ([[1.0, None], [1.0, 2.0]], "has a null among its numbers"),
+        (["a", "b"], "expected lists of numbers"),
+        ([["a"], ["b"]], "expected lists of numbers"),
+        ([1.0, 2.0], "expected lists of numbers"),
+    ],
+)
+def test_vectors_that_are_none_are_told(vectors: list[Any], message: str) -> None:
+    from curation.dataset import _matrix
+
+    with pytest.raises(TableError, match=message):
+        _matrix(pl.Series("image_embedding", vectors), "x.tar")
+
+
+def test_vectors_of_lists_and_arrays_become_a_matrix() -> None:
+    from curation.dataset import _matrix
+
+    rows = [[1.0, 2.0], None, [3.0, 4.0]]
+    for kind in (pl.List(pl.Float64), pl.Array(pl.Float32, 2), pl.List(pl.Int32)):
+        found, valid = _matrix(
+            pl.Series("v", rows).cast(pl.List(pl.Float64)).cast(kind), "x"
+        )
+        assert found.tolist() == [[1, 2], [0, 0], [3, 4]]
+        assert valid.tolist() == [True, False, True]
+    found, valid = _matrix(pl.Series("v", [None, None]), "x")
+    assert (found.shape, valid.tolist()) == ((2, 0), [False, False])

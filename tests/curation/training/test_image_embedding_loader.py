@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -636,3 +637,43 @@ def test_set_epoch_reaches_workers_that_stay(data: Path, context: str) -> None:
     with pytest.raises(Exception, match="pixels"):
         list(stays)
     dataset.max_pixels = 10_000
+
+
+SMALL_MEMORY = """
+import sys
+from curation.errors import InputError
+from curation.training import create_image_embedding_dataloader, get_reader
+from curation.training.prior_embedding import PriorEmbeddingDataset, PriorLoader
+
+data = sys.argv[1]
+for workers in (0, 2):
+    loader = create_image_embedding_dataloader(f"{data}/tars", workers, 60, f"{data}/emb")
+    reader = get_reader(False, f"{data}/parts", txt_url=f"{data}/parts")
+    prior = PriorLoader(PriorEmbeddingDataset(False, 4000, 0, 8000, *reader), workers)
+    for each in (loader, prior):
+        try:
+            print(len(list(each)))
+        except InputError as error:
+            print(error)
+"""
+
+
+def test_too_little_shared_memory_is_told_with_what_to_do(tmp_path: Path) -> None:
+    save_tars(tmp_path / "tars")
+    save_folder(tmp_path / "emb")
+    save_parts(tmp_path / "parts", np.ones((8000, 8), np.float32), [8000])
+    small = "mount -t tmpfs -o size=64k tmpfs /dev/shm"
+    own = ["unshare", "-rm", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*own, small]).returncode:
+        pytest.skip("mounting needs a user namespace, which is not allowed here")
+    command = f'{small} && exec "$@"'
+    script = [sys.executable, "-c", SMALL_MEMORY, str(tmp_path)]
+    ran = subprocess.run(
+        [*own, command, "sh", *script], stdout=subprocess.PIPE, text=True, timeout=120
+    )
+    whole, prior, *told = ran.stdout.splitlines()
+    assert (whole, prior) == ("1", "2")
+    assert len(told) == 2
+    for line in told:
+        assert line.startswith("/dev/shm")
+        assert "--shm-size" in line
