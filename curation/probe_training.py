@@ -81,6 +81,38 @@ class Probe:
     """``positive`` and ``negative``: the keys that it was trained with, by shard."""
 
 
+CHANCE, WEAK = 0.5, 0.8
+"""Areas under the ROC curve: of a coin, and below which a probe tells little."""
+
+
+def probe_warning(metrics: Mapping[str, float]) -> str | None:
+    """Say why a probe should not be used as it is; None if it may be.
+
+    The area under the ROC curve counts, with its 95% confidence interval.
+
+    Args:
+        metrics: Of a :class:`Probe`.
+
+    Source: Hanley and McNeil, The meaning and use of the area under a receiver operating
+    characteristic (ROC) curve (1982), equation 2.
+    """
+    area = metrics["roc_auc"]
+    positive, negative = metrics["num_positive"], metrics["num_negative"]
+    one, two = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (positive - 1) * (one - area**2)
+    spread += (negative - 1) * (two - area**2)
+    least = area - 1.96 * (max(spread, 0) / (positive * negative)) ** 0.5
+    told = f"ROC AUC {area:.3f}, for certain (95%) {least:.3f} or more; {CHANCE} is chance"
+    if least <= CHANCE:
+        return (
+            f"it can't be told from chance ({told}): label more samples, or the embeddings "
+            "don't show what the label means"
+        )
+    if area < WEAK:
+        return f"it tells the two kinds apart weakly ({told}): label more samples"
+    return None
+
+
 def find_examples(tables: Mapping[str, pa.Table], labels: Labels) -> Examples:
     """Find the embeddings of labelled samples, by shard and key.
 

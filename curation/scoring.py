@@ -41,9 +41,12 @@ def score_embeddings(
     """Score the samples of one shard.
 
     Args:
-        embeddings: ``key`` and ``image_embedding`` of the embeddings table.
+        embeddings: ``key`` and ``image_embedding`` of the embeddings table, or of another
+            program's with lists of floats.
         classifiers: By column name.
-        encoder: What made the embeddings; by default what the table says of itself.
+        encoder: What made the embeddings; by default what the table says of itself. A
+            table that says nothing is scored by classifiers that trust any encoder, if
+            its vectors are as wide as theirs.
         captions: The shard's caption embeddings, for classifiers that read them.
 
     Returns:
@@ -56,13 +59,13 @@ def score_embeddings(
     Raises:
         InputError: A classifier was made for another encoder, or rows are not of unit
             length, or captions are needed and there are none.
-        TableError: The table does not say what made it, or the captions' table is of
-            other samples.
+        TableError: The table does not say what made it, or has lists of several lengths;
+            or the captions' table is of other samples.
     """
-    encoder = encoder or encoder_of(embeddings)
+    vectors, valid = _vectors(embeddings[EMBEDDING])
+    encoder = encoder or _known_or_trusted(embeddings, vectors.shape[1], classifiers)
     for column, classifier in classifiers.items():
         classifier.check_encoder(encoder, column)
-    vectors, valid = embedding_matrix(embeddings[EMBEDDING])
     texts = _caption_matrix(embeddings, encoder, classifiers, captions)
     found = score_all(list(classifiers.values()), vectors, texts)
     columns = {
@@ -135,9 +138,42 @@ def encoder_of(table: pa.Table) -> dict[str, Json]:
     if not isinstance(encoder, dict):
         raise TableError(
             "the table of embeddings does not say which encoder made them; pass what "
-            "Embedder.encoder() gives, or write tables with encoder=…"
+            "Embedder.encoder() gives, or write tables with encoder=…, or, if you know "
+            "that they are the classifiers' encoder's, set their trust_encoder: true"
         )
     return encoder
+
+
+def _vectors(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Read vectors as we store them, or as lists of floats: NeMo Curator's are float32."""
+    kind = column.type
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(is_kind(kind) for is_kind in kinds):
+        return embedding_matrix(column)
+    known = column.combine_chunks().drop_null()
+    lengths = np.unique(pc.list_value_length(known).to_numpy(zero_copy_only=False))
+    if len(lengths) > 1 or not pa.types.is_floating(kind.value_type):
+        raise TableError(
+            f"vectors are lists of floats, as many in every row; found {kind} with "
+            f"{' or '.join(map(str, lengths[:4]))} of them: embed all images with one model"
+        )
+    valid = column.is_valid().to_numpy()
+    dim = int(lengths[0]) if len(lengths) else 0
+    rows = np.zeros((len(column), dim), np.float16)
+    numbers = known.flatten().to_numpy(zero_copy_only=False)  # NaN where null
+    rows[valid] = numbers.reshape(len(known), dim)
+    return rows, valid
+
+
+def _known_or_trusted(
+    table: pa.Table, dim: int, classifiers: Mapping[str, Classifier]
+) -> dict[str, Json]:
+    """Give what a table says of its encoder; the width alone where all trust it."""
+    about = table_about(table).get("encoder")
+    trusted = classifiers and all(one.trust_encoder for one in classifiers.values())
+    if not isinstance(about, dict) and trusted:
+        return {"dim": dim}
+    return encoder_of(table)
 
 
 def _caption_matrix(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from curation.errors import InputError
-from curation.probe_training import read_labels, save_probe
+from curation.probe_training import probe_warning, read_labels, save_probe
 from curation.recipe import load_recipe
 from jobs.console import print_json, print_result, result_table
 from jobs.options import JsonOption, RecipeOption
@@ -44,12 +44,15 @@ def train_probe(
         )
     probe = train(labelled)
     save_probe(probe, out)
+    warning = probe_warning(probe.metrics)
     if as_json:
-        print_json({"probe": str(out), "metrics": probe.metrics})
+        print_json({"probe": str(out), "metrics": probe.metrics, "warning": warning})
         return
     rows = [(name, f"{value:,.4g}") for name, value in probe.metrics.items()]
     print_result(
         result_table("On samples held out", ("metric", "value"), rows),
-        f"{out} is ready; name it in the recipe under classifiers: "
+        f"warning: {out} was written, and {warning}."
+        if warning
+        else f"{out} is ready; name it in the recipe under classifiers: "
         f"{{type: linear_probe, weights: {out}}}",
     )

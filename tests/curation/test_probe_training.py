@@ -22,6 +22,7 @@ from curation.probe_training import (
     Labels,
     ProbeSettings,
     find_examples,
+    probe_warning,
     read_labels,
     save_probe,
     train_probe,
@@ -266,3 +267,24 @@ def test_what_is_no_file_of_labels_is_refused(tmp_path: Path) -> None:
 def test_a_label_that_is_there_twice_is_one(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("shard,key,label\ns,k,1\ns,k,true\n")
     assert read_labels(tmp_path / "labels.csv") == {"s": {"k": True}}
+
+
+@pytest.mark.parametrize(
+    ("area", "count", "expected"),
+    [
+        (0.585, 50, "chance"),
+        (0.5, 100_000, "chance"),
+        (0.585, 5000, "weakly"),
+        (0.79, 500, "weakly"),
+        (0.85, 50, None),
+        (1.0, 10, None),
+        (0.7, 12, "chance"),
+        (0.2, 500, "chance"),
+    ],
+)
+def test_a_probe_that_tells_little_is_called_so(
+    area: float, count: int, expected: str | None
+) -> None:
+    metrics = {"roc_auc": area, "num_positive": count, "num_negative": count}
+    found = probe_warning(metrics)
+    assert (found is None) if expected is None else (expected in (found or ""))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,46 @@ def test_the_table_says_what_made_it_and_is_a_table_of_scores(
     read = read_table(storage, "s.parquet", SCORES)
     assert read.to_pydict() == table.to_pydict()
     assert table_about(read)["classifiers"] == about["classifiers"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.float32()),
+        pa.large_list(pa.float64()),
+        pa.list_(pa.float32(), DIM),
+        pa.list_(pa.float16()),
+    ],
+    ids=str,
+)
+def test_vectors_of_another_program_are_scored_by_who_trusts_them(
+    kind: pa.DataType, probes: dict[str, Classifier]
+) -> None:
+    rows = unit_rows(5)
+    lists = [row.tolist() for row in rows.astype(np.float64)]
+    lists[3] = None
+    values = pa.array(lists, pa.large_list(pa.float64())).cast(kind)
+    table = pa.table({"key": [f"k{n}" for n in range(5)], EMBEDDING: values})
+    with pytest.raises(TableError, match="trust_encoder: true"):
+        score_embeddings(table, probes)
+    trusting = {name: replace(probe, trust_encoder=True) for name, probe in probes.items()}
+    found = score_embeddings(table, trusting)
+    valid = [True, True, True, False, True]
+    expected = score_embeddings(embeddings(rows, valid), probes)
+    assert found.to_pydict() == expected.to_pydict()
+    assert table_about(found)["encoder"] == {"dim": DIM}
+
+
+def test_vectors_of_another_width_or_of_several_are_refused(
+    probes: dict[str, Classifier],
+) -> None:
+    trusting = {name: replace(probe, trust_encoder=True) for name, probe in probes.items()}
+    narrow = pa.table({"key": ["a"], EMBEDDING: [[1.0, 0.0]]})
+    with pytest.raises(InputError, match=f"rows of {DIM} numbers; .* have 2"):
+        score_embeddings(narrow, trusting)
+    ragged = pa.table({"key": ["a", "b"], EMBEDDING: [[1.0, 0.0], [1.0]]})
+    with pytest.raises(TableError, match="with 1 or 2 of them"):
+        score_embeddings(ragged, trusting)
 
 
 def test_a_probe_of_another_encoder_is_refused_and_trust_is_recorded(
