@@ -1,13 +1,21 @@
 """Calibrating thresholds of duplicates on images that a recipe has embedded."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
 
 from curation.calibration_page import CalibrationPage
-from curation.dedup.calibrate import Calibration, ClosePair, measure_edits, most_lenient
+from curation.dedup.calibrate import (
+    Calibration,
+    ClosePair,
+    measure_edits,
+    most_lenient,
+    num_pairs,
+)
 from curation.dedup.edits import EDITS
 from curation.embedding import embed_samples
 from curation.errors import InputError, NotFoundError
@@ -22,6 +30,13 @@ from curation_assets.partitions import list_shards, tar_path
 
 _WHERE = ["key", "error", "sha256", "image_start", "image_bytes"]
 _EXTENSION = "image"  # of what is embedded here: formats are known by content
+
+
+LEAST_PAIRS = 10_000
+"""Of different images, from which thresholds are advised: a mistake that is made of 1 pair
+in 3,333 is among them for certain (95%, the rule of three)."""
+LEAST_IMAGES = 150
+"""That have as many pairs, if a few are copies of others."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +94,19 @@ def calibrate(
     )
     loader, embedder = make_tools(recipe.model_copy(update={"images": settings}))
 
-    num_done = 0
+    num_done, began = 0, time.monotonic()
 
     def embed(encoded: Sequence[bytes]) -> pa.Table:
         table = embed_samples(_samples(encoded), loader, embedder, settings)
         nonlocal num_done
         num_done += 1
-        tell(f"embedded {num_done} of {1 + len(EDITS)} sets of {len(encoded):,} images")
+        num_sets = 1 + len(EDITS)
+        each = (time.monotonic() - began) / num_done
+        left = timedelta(seconds=round(each * (num_sets - num_done)))
+        tell(
+            f"embedded {num_done} of {num_sets} sets of {len(encoded):,} images, about "
+            f"{left} left"
+        )
         return table
 
     return measure_edits([one.image for one in images], embed)
@@ -110,7 +131,18 @@ def calibration_page(
 
 
 def advice(found: Calibration) -> str:
-    """Name the thresholds that catch most without taking different images for copies."""
+    """Name the thresholds that catch most without taking different images for copies.
+
+    Of few pairs none is alike at thresholds that take many of a dataset's for copies, so
+    that below :data:`LEAST_PAIRS` none is named.
+    """
+    pairs = num_pairs(found.table)
+    if pairs < LEAST_PAIRS:
+        return (
+            f"No threshold is advised: {pairs:,} pairs of different images are too few to "
+            f"see mistakes that are rare. It takes {LEAST_PAIRS:,}, which "
+            f"--num-images {LEAST_IMAGES} have, if the source has as many different ones."
+        )
     parts = []
     for method, setting in (("semantic", "min_similarity"), ("perceptual", "max_hamming")):
         threshold = most_lenient(found.table, method)
@@ -120,8 +152,9 @@ def advice(found: Calibration) -> str:
             else f"none that was measured of {setting}"
         )
     return (
-        "What catches most and takes none of these different images for copies: "
-        f"{', '.join(parts)}. The page has the closest pairs: copies among them are no "
+        f"What catches most and takes none of {pairs:,} pairs of different images for "
+        f"copies: {', '.join(parts)}. So it takes fewer than 1 of {pairs // 3:,} pairs, "
+        "for certain (95%). The page has the closest pairs: copies among them are no "
         "mistakes."
     )
 

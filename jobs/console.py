@@ -81,7 +81,7 @@ def result_table(
     table = Table(title=bold, title_justify="left")
     for position, column in enumerate(columns):
         numbers = all(isinstance(row[position], int | float) for row in rows)
-        longest = max((len(_cell(row[position])) for row in rows), default=0)
+        longest = max(len(_cell(row[position])) for row in [columns, *rows])
         # the first column names the row; the others may be broken over lines, not numbers
         table.add_column(
             told(column),

@@ -170,6 +170,16 @@ def measure_edits(
     return Calibration(table, closest(different), closest(agreed))
 
 
+def num_pairs(table: pa.Table) -> int:
+    """Give how many pairs of different images were compared.
+
+    Args:
+        table: Of a :class:`Calibration`.
+    """
+    found = {row["pairs"] for row in table.to_pylist() if row["edit"] is None}
+    return max(found, default=0)
+
+
 def most_lenient(table: pa.Table, method: str) -> float | None:
     """Give the threshold that catches most, of those that take no different images for one.
 

@@ -27,7 +27,7 @@ def edited(image: bytes, edit: str) -> bytes:
         edit: A name in :data:`EDITS`.
 
     Returns:
-        A PNG.
+        A BMP: of an image of 6 megapixels a PNG takes half a second to write.
 
     Raises:
         UnknownNameError: There is no such edit.
@@ -43,7 +43,7 @@ def edited(image: bytes, edit: str) -> bytes:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"an image to be edited can't be decoded: {error}") from error
     encoded = io.BytesIO()
-    EDITS[edit](picture).save(encoded, "PNG", compress_level=1)
+    EDITS[edit](picture).save(encoded, "BMP")
     return encoded.getvalue()
 
 

@@ -122,3 +122,14 @@ def test_a_long_word_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     path = "/" + "x" * 150 + "/" + "y" * 64
     print_result(result_table("", ("", "what"), [("a", path)]))
     assert path in "".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_heads_of_columns_are_never_cut() -> None:
+    heads = ("caught by", *(f"{n / 100:g}" for n in range(81, 91)))
+    table = result_table("", heads, [("an edit of some length", *["9%"] * 10)])
+    console = Console(width=60, file=io.StringIO())
+    console.print(table, soft_wrap=True)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert all(head in shown for head in heads[1:])
+    assert "…" not in shown
