@@ -6,11 +6,13 @@ members that are plain; Python goes from header to header for the others, and wh
 pays to skip the data. What one header says belongs in ``tar_header.py``.
 """
 
+import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from curation.errors import shortened
 from curation.tar_header import (
     BLOCK,
     CONTIGUOUS,
@@ -44,7 +46,17 @@ _SIGNATURES = {
     b"\x04\x22\x4d\x18": "compressed with lz4: decompress it",
     b"PK\x03\x04": "a zip archive: pack its files into a tar",
     b"version https://git-lfs": "a Git LFS pointer: fetch the file that it stands for",
-    b"<": "an HTML or XML page: download the shard again",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: pack its files into a tar",
+    b"Rar!\x1a\x07": "a RAR archive: pack its files into a tar",
+    b"\x1f\x9d": "compressed with compress: decompress it",
+    b"PAR1": "a Parquet table: give it a name that ends with .parquet",
+    b"ARROW1": "an Arrow table: give it a name that says so",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array: give it a name that ends with .npy",
+    b"SQLite format 3": "an SQLite database",
+    b"\xff\xd8\xff": "a JPEG image: pack images into a tar",
+    b"\x89PNG": "a PNG image: pack images into a tar",
+    b"%PDF": "a PDF document",
 }
 """How files begin that are often found under the name of a tar."""
 
@@ -293,7 +305,7 @@ class TarWalk:
         """End the walk at damage, which is before any that was found."""
         if start == 0:
             reason = _signature(self._access.read(0, BLOCK)) or reason
-        self.damage = Loss(start, self._access.size, name, reason)
+        self.damage = Loss(start, self._access.size, name, shortened(reason))
         self._ended = True
 
     def _stop_short(self, num_left: int) -> None:
@@ -352,7 +364,33 @@ def text_of(name: bytes) -> str:
 
 
 def _signature(begin: bytes) -> str:
+    """Name what a file is that is no tar; empty if it may be one, or nothing known."""
+    if begin[257:262] == b"ustar":
+        return ""
     for signature, what in _SIGNATURES.items():
         if begin.startswith(signature):
             return f"this is no tar, but {what}"
-    return ""
+    what = _text(begin)
+    return f"this is no tar, but {what}" if what else ""
+
+
+def _text(begin: bytes) -> str:
+    """Say what text a file holds; empty if it is none."""
+    decoder = codecs.getincrementaldecoder(_ENCODINGS.get(begin[:2], "utf-8-sig"))()
+    try:
+        text = decoder.decode(begin).strip()  # the last character may be cut
+    except UnicodeDecodeError:
+        return ""
+    if not text or any((ord(c) < 32 and not c.isspace()) or c == "\x7f" for c in text):
+        return ""
+    if text.startswith("<"):
+        is_error = "<error>" in text.lower() or "<code>" in text.lower()
+        what = "an XML error of the server" if is_error else "an HTML or XML page"
+        return f"{what}: download the shard again"
+    if text[0] in "{[":
+        return f"JSON: {text[:_SHOWN]!r}; download the shard again"
+    return f"text: {text[:_SHOWN]!r}; upload the shard again"
+
+
+_ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_SHOWN = 60  # characters of a text that is no tar

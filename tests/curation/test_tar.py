@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.errors import NotFoundError, ShardError, StaleError
+from curation.errors import MOST_REASON, NotFoundError, ShardError, StaleError
 from curation.storage import LocalStorage, MemoryStorage, S3Storage
 from curation.storage.base import check_unchanged
 from curation.tar import Members, read_members
@@ -456,15 +456,45 @@ def test_headers_that_claim_to_be_huge_are_refused() -> None:
         (b"PK\x03\x04" + bytes(600), "zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"<!DOCTYPE html><html></html>" * 50, "HTML"),
+        (b"\r\n  <html>404</html>", "HTML"),
+        (b"\xef\xbb\xbf<!doctype html>" + b" " * 9000, "HTML"),
+        ("<html>ü</html>".encode("utf-16"), "HTML"),
+        (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "XML error"),
+        (b'{"message": "not found"}', r"JSON: '\{\"message"),
+        (b'\n [{"a": 1}]' * 500, "JSON"),
+        (b"PAR1" + bytes(900), "Parquet"),
+        (b"\x28\xb5\x2f\xfd" + bytes(20), "compressed with zstd"),
+        (b"\xff\xd8\xff\xe0" + bytes(900), "JPEG"),
+        (b"404: Not Found", "text: '404: Not Found'"),
+        ("nicht gefunden: Größe".encode() * 100, "text: 'nicht"),
         (b"", "the file is empty"),
-        (b"no tar" * 1000, "this is no tar header"),
+        (b"no tar\0" * 1000, "this is no tar header"),
+        (bytes(range(256)) * 9, "this is no tar header"),
     ],
-    ids=["gzip", "zip", "git lfs", "html", "empty", "text"],
+    ids=["gzip", "zip", "git lfs", "html", "html after a line", "html after a mark"]
+    + ["html in UTF-16", "error of S3", "json", "json after a line", "parquet", "zstd"]
+    + ["jpeg", "short text", "text", "empty", "binary", "any bytes"],
 )
 def test_what_is_no_tar_is_refused_by_name(content: bytes, what: str) -> None:
     with pytest.raises(ShardError, match=what) as caught:
         read_members(stored(content), "a.tar")
     assert caught.value.offset == 0
+
+
+@pytest.mark.parametrize("name", ["{a}.jpg", "<a>.jpg", "BZh.jpg", "a b.txt"])
+def test_a_damaged_tar_is_not_taken_for_something_else(name: str) -> None:
+    tar = write_tar([TarMember(name, b"x" * 600)])
+    with pytest.raises(ShardError) as caught:
+        read_members(stored(tar[:600]), "a.tar")
+    assert "no tar" not in str(caught.value)
+
+
+def test_a_reason_on_record_is_short() -> None:
+    member = TarMember("n" * 100_000 + ".jpg", bytes(5000), format=tarfile.PAX_FORMAT)
+    found = read_members(stored(member.to_bytes()[:-2000]), "a.tar", on_damage="salvage")
+    assert found.damage is not None
+    assert found.damage.name == member.name
+    assert len(found.damage.reason) <= MOST_REASON
 
 
 @pytest.mark.parametrize("end", tars.ENDS)
