@@ -23,7 +23,8 @@ Foreign exceptions are translated once, where they enter (``storage/``, ``tables
 the image loaders), so that everything above needs to know only this tree.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 MOST_REASON = 300  # characters of a reason that is kept on record
@@ -131,6 +132,15 @@ class ReleaseMismatchError(ReleaseError):
         super().__init__(message)
         self.path = path
         """The file, relative to the release."""
+
+
+@contextmanager
+def of_setting(name: str) -> Iterator[None]:
+    """Name the setting of the recipe that an error is about."""
+    try:
+        yield
+    except (InputError, NotFoundError) as error:
+        raise InputError(f"`{name}` in the recipe: {error}") from error
 
 
 def shortened(reason: str) -> str:

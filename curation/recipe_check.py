@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from curation.classifiers import make_classifiers
 from curation.dedup.duplicates import COMPUTED
 from curation.dedup.preference import parse_preferences
-from curation.errors import InputError, UnknownNameError
+from curation.errors import InputError, UnknownNameError, of_setting
 from curation.filters import make_filter
 from curation.filters.places import words_before
 from curation.recipe import Recipe
@@ -135,8 +135,9 @@ def check_ready(recipe: Recipe, assets: Collection[str]) -> None:
 
 def _check_output(recipe: Recipe) -> None:
     output = open_storage(recipe.output, recipe.s3)
-    output.write(_CANARY, b"")
-    output.delete(_CANARY)
+    with of_setting("output"):
+        output.write(_CANARY, b"")
+        output.delete(_CANARY)
 
 
 def _check_device(recipe: Recipe) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import dagster as dg
 from sqlalchemy.exc import IntegrityError
 
-from curation.errors import InputError
+from curation.errors import InputError, of_setting
 from curation.storage import Storage, StoredFile, Unusable
 from curation.storage.base import shown_name
 from curation.troubles import Severity, Trouble
@@ -102,7 +102,8 @@ def survey_source(source: Storage, *, may_be_empty: bool = False) -> Source:
     Raises:
         InputError: There is no tar that can be used.
     """
-    listing = source.survey(suffix=_LOOKED_FOR)
+    with of_setting("source"):
+        listing = source.survey(suffix=_LOOKED_FOR)
     found = [(entry, MEND_ENTRY) for entry in listing.unusable]
     tars: dict[str, StoredFile] = {}
     for file in listing.files:

@@ -12,6 +12,7 @@ from email.utils import mktime_tz, parsedate_tz
 from functools import cache, partial
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 from curation.errors import (
     CurationError,
@@ -77,6 +78,28 @@ class S3Settings:
     profile: str | None = None
     anonymous: bool = False
     """Send unsigned requests, for public buckets."""
+
+    def __post_init__(self) -> None:
+        if self.endpoint_url is not None:
+            _check_endpoint(self.endpoint_url)
+
+
+def _check_endpoint(url: str) -> None:
+    """Refuse what no server's address is; a password in it is not repeated."""
+    expected = "expected http://host:port or https://host, without a path"
+    try:
+        parts = urlsplit(url)
+        has_host = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        raise InputError(f"endpoint_url is not a URL; {expected}") from None
+    if parts.username is not None or parts.password is not None:
+        raise InputError(
+            "endpoint_url has a user name or a password in it, which S3 has no use for; "
+            "write them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, "
+            f"or as a profile of AWS's tools, and the endpoint without: {expected}"
+        )
+    if not has_host:
+        raise InputError(f"endpoint_url is {url!r}; {expected}")
 
 
 @dataclass(frozen=True)
@@ -454,6 +477,11 @@ def _translating(where: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
 def _translated(where: str, error: Exception) -> CurationError:
     name = type(error).__name__
+    if _code(error) == "NoSuchBucket":
+        return NotFoundError(
+            f"s3://{where}: there is no bucket {where.partition('/')[0]!r} at this "
+            "endpoint; correct its name, or `s3.endpoint_url`, or create it"
+        )
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"s3://{where}: there is no such object")
     if _code(error) in _OF_ONE_OBJECT:

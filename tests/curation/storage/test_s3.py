@@ -26,6 +26,7 @@ from curation.storage import (
 from curation.storage.base import StoredFile, part_size
 from curation.storage.s3 import LEAST_PIECE, MOST_COPIED, plan_upload
 from curation.testing.storage_contract import StorageContract
+from curation_assets.partitions import survey_source
 from tests.conftest import ExpiringServer
 from tests.faulty_proxy import FaultyProxy
 
@@ -195,6 +196,29 @@ def _address(storage: Storage, path: str):  # type: ignore[no-untyped-def]
         "s3", endpoint_url=storage.settings.endpoint_url, region_name="us-east-1"
     )
     return client, storage.bucket, f"{storage.prefix}/{path}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:secret@127.0.0.1:1", "https://secret@host", "http://:secret@h", "secret"]
+    + ["http://", "ftp://secret", "http://h:secret", "http://h:99999", "http://[secret"],
+)
+def test_an_endpoint_that_is_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(InputError, match=r"expected http://host:port") as caught:
+        S3Settings(endpoint_url=url)
+    assert "secret" not in str(caught.value) or "@" not in url
+    S3Settings(endpoint_url="http://127.0.0.1:9000")
+
+
+def test_a_bucket_that_is_not_there_is_named_with_its_setting(
+    copying_s3_storage: S3Storage,
+) -> None:
+    storage = replace(copying_s3_storage, bucket="no-such-bucket")
+    for call in (storage.survey, lambda: storage.write("a", b"")):
+        with pytest.raises(NotFoundError, match="no bucket 'no-such-bucket'"):
+            call()
+    with pytest.raises(InputError, match=r"`source` in the recipe: .*no bucket"):
+        survey_source(storage)
 
 
 def test_wrong_credentials_say_what_to_check(
