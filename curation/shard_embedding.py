@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.embedders.base import Embedder
-from curation.embedding import embed_samples
+from curation.embedding import CORRUPTION, embed_samples
 from curation.errors import StaleError
 from curation.image_loaders.base import ImageLoader
 from curation.index import ShardIndex, read_catalog
@@ -119,6 +119,11 @@ def retry_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> Re
         raise StaleError(
             f"{task.output.url}/{task.path}: embedded by another encoder than the "
             "recipe's; run `curate run` first"
+        )
+    if (CORRUPTION in table.column_names) != (task.images.on_corruption == "keep"):
+        raise StaleError(
+            f"{task.output.url}/{task.path}: embedded under another images.on_corruption "
+            "than the recipe's; run `curate run` first"
         )
     failed = pc.and_(pc.is_valid(table["error"]), pc.is_valid(table["image_extension"]))
     index = _only(read_catalog(task.output, task.catalog), table["key"].filter(failed))

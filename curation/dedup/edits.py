@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from curation.errors import InputError, UnknownNameError
+from curation.quiet_libraries import quiet_libraries
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,7 +39,7 @@ def edited(image: bytes, edit: str) -> bytes:
     if edit not in EDITS:
         raise UnknownNameError.among("edit", edit, EDITS)
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with quiet_libraries(), Image.open(io.BytesIO(image)) as opened:
             picture = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"an image to be edited can't be decoded: {error}") from error

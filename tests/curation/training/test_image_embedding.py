@@ -26,6 +26,9 @@ from curation.errors import (
     StaleError,
     TableError,
 )
+from curation.image_decoding import decode_with_pillow
+from curation.image_loaders import EncodedImage, LoaderSettings, make_image_loader
+from curation.image_transform import ImageTransform
 from curation.storage import LocalStorage, S3Storage
 from curation.tables import FILTERED, embedding_column, write_table
 from curation.testing.image_embedding_folders import (
@@ -38,7 +41,8 @@ from curation.testing.image_embedding_folders import (
     save_tars,
     vector,
 )
-from curation.testing.image_shards import make_tar
+from curation.testing.image_shards import make_shard, make_tar
+from curation.testing.odd_pictures import DAMAGES, damaged_copies, pictures_to_damage
 from curation.training import ImageEmbeddingDataset
 
 
@@ -335,6 +339,29 @@ def test_a_bad_sample_is_named_and_costs_itself_alone(
     assert len(seen) == 1
     with pytest.raises(SampleError):
         list(ImageEmbeddingDataset(str(tmp_path), handler=lambda _: False, **keys))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves tars open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", ["nvimgcodec", "dali", "pillow"])
+def test_whatever_an_image_loader_takes_can_be_read_by_webdataset_and_by_us(
+    name: str, tmp_path: Path
+) -> None:
+    """Twelve good images and 84 damaged ones, and what is left of them as a shard."""
+    good = pictures_to_damage()["JPEG 4:2:0"]
+    images = [good] * 12
+    for damage in DAMAGES:
+        images += damaged_copies(good, damage, 12)
+    transform = ImageTransform(height=32, width=32, resize=(36, 36))
+    loader = make_image_loader(name, transform, LoaderSettings(batch_size=16))
+    batches = loader.load(EncodedImage(row, data) for row, data in enumerate(images))
+    kept = [image.row for batch in batches for image in batch.images if not image.error]
+    assert 12 < len(kept) < len(images)
+    tar = tmp_path / "0000.tar"
+    tar.write_bytes(make_shard({f"{row:04}": images[row] for row in kept}))
+    theirs = webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False)
+    assert len(list(theirs.decode("pil"))) == len(kept)
+    assert all(decode_with_pillow(images[row]).any() for row in kept)
 
 
 def test_webdatasets_handlers_fit(tmp_path: Path) -> None:
