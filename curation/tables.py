@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.errors import CurationError, TableError, UnknownNameError
+from curation.errors import CurationError, StaleError, TableError, UnknownNameError
 from curation.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -426,10 +426,20 @@ def read_table(
     columns: Sequence[str] | None = None,
     *,
     row_group: int | None = None,
+    made_of: str | None = None,
 ) -> pa.Table:
     """Read a table, or some of its columns, or one of the groups it was written in.
 
+    Args:
+        storage: Where it is.
+        path: Of the file.
+        kind: What the table must be.
+        columns: By default all.
+        row_group: Which of the groups; by default all of them.
+        made_of: The fingerprint that the table must have; None if any will do.
+
     Raises:
+        StaleError: It was made of something else than was expected.
         NotFoundError: There is no such file.
         TableError: It is no Parquet file, damaged, or another kind of table.
         UnknownNameError: It has no column of that name.
@@ -438,7 +448,10 @@ def read_table(
         # Arrow reads a local file in half the time when it opens that itself.
         source = storage.local_path(path) or file
         parquet = pq.ParquetFile(source, page_checksum_verification=True)
-        _check_kind(kind, _about(parquet), f"{storage.url}/{path}")
+        about = _about(parquet)
+        _check_kind(kind, about, f"{storage.url}/{path}")
+        if made_of is not None and about.get("fingerprint") != made_of:
+            raise made_of_something_else(storage, path)
         _check_schema(kind, parquet.schema_arrow, f"{storage.url}/{path}")
         names = parquet.schema_arrow.names
         wanted = names if columns is None else list(columns)
@@ -448,6 +461,15 @@ def read_table(
         if row_group is not None:
             return parquet.read_row_group(row_group, columns=wanted)
         return parquet.read(columns=wanted)
+
+
+def made_of_something_else(storage: Storage, path: str) -> StaleError:
+    """Say that a file is there, and not the one that was expected."""
+    return StaleError(
+        f"{storage.url}/{path}: it was made of something else than this recipe says, or "
+        "than is on record, perhaps by another recipe that writes to this output, or after "
+        "an edit; run `curate run`, and if that finds nothing to do, delete the file first"
+    )
 
 
 def read_about(storage: Storage, path: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from curation.tables import (
     FILTERED,
     SCORES,
     SELECTION,
+    made_of_something_else,
     read_about,
     read_table,
 )
@@ -58,6 +59,7 @@ from curation_assets.check_records import (
     shards_to_check,
 )
 from curation_assets.lineage import Lineage
+from curation_assets.shard_asset import made_from
 
 MOST_COMPARED = 64  # shards that stand for those before
 
@@ -142,7 +144,13 @@ def _define(check: ShardCheck, lineage: Lineage) -> dg.AssetChecksDefinition:
     ) -> dg.AssetCheckResult:
         checked, recorded = shards_to_check(context, check.asset)
         shards = CheckedShards(lineage, output, classifiers, checked, list(recorded))
-        found = {shard: _faults(check, shards, shard) for shard in checked}
+        found = {
+            shard: [
+                *_foreign_file(shards, check.asset, shard, recorded),
+                *_faults(check, shards, shard),
+            ]
+            for shard in checked
+        }
         before = found_before(context.instance, lineage, check, recorded, found)
         if check.from_files:  # which may have been mended since
             before = {shard: _faults(check, shards, shard) for shard in before}
@@ -164,6 +172,14 @@ def _tar_faults(shards: CheckedShards, shard: str) -> Iterator[str]:
     for trouble in catalog_troubles(shards.output, path, shard):
         if trouble.severity != "note":
             yield trouble.what
+
+
+def _foreign_file(
+    shards: CheckedShards, asset: str, shard: str, versions: Mapping[str, str]
+) -> Iterator[str]:
+    path = shards.lineage.artifacts.of(asset, shard)[-1]
+    if shard in versions and made_from(shards.output, path) not in (None, versions[shard]):
+        yield str(made_of_something_else(shards.output, path))
 
 
 def _embeddings_faults(shards: CheckedShards, shard: str) -> Iterator[str]:

@@ -25,7 +25,6 @@ from curation.dedup.rows import row_ids
 from curation.errors import DataError
 from curation.filtered_folder import settle_folder
 from curation.filters import make_filter
-from curation.fingerprint import fingerprint
 from curation.release.manifest import read_samples_released
 from curation.selection import (
     COLUMNS,
@@ -45,7 +44,7 @@ from curation.tables import (
 )
 from curation_assets.centroids import bring_all, centroids_event
 from curation_assets.cluster_bins import compare_pending
-from curation_assets.duplicates import described, duplicates_inputs
+from curation_assets.duplicates import described, duplicates_inputs, duplicates_version
 from curation_assets.failures import run_failures
 from curation_assets.global_asset import (
     MADE_OF,
@@ -55,6 +54,7 @@ from curation_assets.global_asset import (
     refuse_company,
 )
 from curation_assets.lineage import Lineage
+from curation_assets.ownership import claim_output
 from curation_assets.partitions import list_shards
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from curation_assets.release import find_last
@@ -113,6 +113,7 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
         refuse_another_recipe(context)
         with run_failures():
             refuse_company(context)
+            claim_output(context.instance, output, lineage)
             there = list_shards(source, may_be_empty=True)
             aside = settle_folder(output, lineage.artifacts.filtered_folder, there)
             inputs = current_inputs(context.instance, lineage, "duplicate_groups")
@@ -338,7 +339,7 @@ def _changed_tables(
     pointer = newest_event(context.instance)
     code_version = lineage.code_version("duplicates")
     for shard, table in tables:
-        version = fingerprint("duplicates", lineage.groups_version, table.to_pydict())
+        version = duplicates_version(lineage, table)
         path = lineage.artifacts.duplicates(shard)
         same = recorded.get(shard) == made_from(output, path) == version
         if same and read_about(output, path).get("embeddings") == embedded[shard]:

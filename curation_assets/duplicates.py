@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from curation.errors import StaleError
+from curation.fingerprint import fingerprint
 from curation.storage import Storage
 from curation.tables import DUPLICATES, read_table
 from curation_assets.lineage import Lineage
@@ -83,6 +84,11 @@ def duplicates_inputs(lineage: Lineage, embedded: str) -> dict[str, str]:
         embedded: The data version of the shard's embeddings.
     """
     return {"embeddings": embedded, "duplicate_groups": lineage.groups_version}
+
+
+def duplicates_version(lineage: Lineage, table: pa.Table) -> str:
+    """Give the fingerprint of a shard's duplicates: of the rule and of what it found."""
+    return fingerprint("duplicates", lineage.groups_version, table.to_pydict())
 
 
 def described(table: pa.Table) -> Metadata:

@@ -12,10 +12,16 @@ import dagster as dg
 
 from curation.errors import NotFoundError, StaleError
 from curation.filters import Filter, make_filter
-from curation.fingerprint import fingerprint
+from curation.fingerprint import Json, fingerprint
 from curation.selection import find_cuts, judged_samples, needed_facts, needed_scores
 from curation.storage import Storage
-from curation.tables import DUPLICATES, EMBEDDINGS, SCORES, read_table
+from curation.tables import (
+    DUPLICATES,
+    EMBEDDINGS,
+    SCORES,
+    made_of_something_else,
+    read_table,
+)
 from curation_assets.failures import run_failures
 from curation_assets.global_asset import (
     MADE_OF,
@@ -58,7 +64,7 @@ def filter_cuts_asset(lineage: Lineage) -> dg.AssetsDefinition:
             path = lineage.artifacts.filter_cuts
             output.write(path, json.dumps(values, sort_keys=True).encode())
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(fingerprint("filter_cuts", values)),
+            data_version=dg.DataVersion(cuts_version(values)),
             metadata={
                 MADE_OF: made_of(lineage, "filter_cuts", inputs),
                 SETTINGS: lineage.recipe_settings("filter_cuts"),
@@ -70,8 +76,18 @@ def filter_cuts_asset(lineage: Lineage) -> dg.AssetsDefinition:
     return filter_cuts
 
 
-def bound_filter(output: Storage, lineage: Lineage) -> Filter:
+def cuts_version(values: Json) -> str:
+    """Give the data version of the values of a filter's cuts."""
+    return fingerprint("filter_cuts", values)
+
+
+def bound_filter(output: Storage, lineage: Lineage, made_of: str | None = None) -> Filter:
     """Give the recipe's filter with the values of its cuts, if it has any.
+
+    Args:
+        output: Where they are.
+        lineage: Of the recipe.
+        made_of: The data version that they must have; None if any will do.
 
     Raises:
         StaleError: They were not found yet, or for another filter.
@@ -83,6 +99,8 @@ def bound_filter(output: Storage, lineage: Lineage) -> Filter:
         values = json.loads(output.read(lineage.artifacts.filter_cuts))
     except NotFoundError as error:
         raise StaleError(f"{error}; materialize filter_cuts first") from error
+    if made_of not in (None, cuts_version(values)):
+        raise made_of_something_else(output, lineage.artifacts.filter_cuts)
     if set(values) != {cut.text for cut in filter_.cuts}:
         raise StaleError("the filter has other cuts now; materialize filter_cuts again")
     return filter_.bind(values)

@@ -60,6 +60,12 @@ _INPUTS: dict[str, tuple[str, ...]] = {
     "filtered_shard": ("shard_index", "scores", "selection"),
 }
 
+_ALSO_READ: dict[str, tuple[str, ...]] = {
+    "selection": ("embeddings",),
+    "filtered_shard": ("embeddings",),
+}
+"""What a step reads beside its inputs, which are made of it too."""
+
 _SETTINGS: dict[str, Callable[[Recipe], Json]] = {
     "shard_index": lambda recipe: recipe.on_damage,
     "embeddings": lambda recipe: {
@@ -101,6 +107,10 @@ class Lineage:
     def inputs(self, asset: str) -> tuple[str, ...]:
         """Name the assets that an asset is made from."""
         return self._all_inputs.get(asset, ())
+
+    def reads(self, asset: str) -> tuple[str, ...]:
+        """Name the assets whose files the step that makes an asset reads."""
+        return (*self.inputs(asset), *_ALSO_READ.get(asset, ()))
 
     @cached_property
     def _all_inputs(self) -> dict[str, tuple[str, ...]]:
@@ -183,6 +193,15 @@ class Lineage:
         """
         known: Json = {name: inputs[name] for name in self.inputs(asset)}
         return fingerprint(asset, code_version or self.code_version(asset), known)
+
+    def made_of_tar(self, tar: StoredFile) -> dict[str, str]:
+        """Give the data versions of all that is made of one raw shard on its own."""
+        versions = {"raw_shard": raw_version(tar)}
+        for asset in IMAGE_ASSETS[1:]:
+            if asset in self.assets:
+                inputs = {name: versions[name] for name in self.inputs(asset)}
+                versions[asset] = self.expected(asset, inputs)
+        return versions
 
     @property
     def groups_version(self) -> str:

@@ -24,6 +24,7 @@ from curation.storage import Storage
 from curation.tables import SELECTION, read_table
 from curation_assets.failures import run_failures
 from curation_assets.lineage import Lineage
+from curation_assets.ownership import check_owner
 from curation_assets.partitions import SHARDS
 from curation_assets.shard_asset import recorded_versions
 from resources.progress import Progress
@@ -89,13 +90,14 @@ def release_asset(lineage: Lineage, find_due: FindDue) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         with run_failures():
             shards = releasable_shards(context.instance, find_due, config)
+            check_owner(context.instance, output, lineage)
             made = publish_release(
                 output,
                 lineage.recipe,
                 lineage.artifacts.filtered_folder,
                 shards,
                 replace(
-                    chosen_options(lineage, output, config, shards),
+                    chosen_options(context.instance, lineage, output, config, shards),
                     started=lambda num_tars: progress.start(RELEASE, num_tars),
                     finished=lambda shard: progress.advance(
                         shard.files[0].path, shard.num_samples
@@ -184,12 +186,30 @@ def release_metadata(output: Storage, manifest: Manifest) -> dict[str, Any]:
 
 
 def chosen_options(
-    lineage: Lineage, output: Storage, config: ReleaseConfig, shards: Sequence[str]
+    instance: dg.DagsterInstance,
+    lineage: Lineage,
+    output: Storage,
+    config: ReleaseConfig,
+    shards: Sequence[str],
 ) -> ReleaseOptions:
-    """Give the options of a release: what was chosen for it, and where it comes from."""
-    paths = map(lineage.artifacts.selection, shards)
-    funnel = count_funnel(read_table(output, path, SELECTION) for path in paths)
-    return ReleaseOptions(name=config.name, anew=config.anew, funnel=funnel)
+    """Give the options of a release: what was chosen for it, and where it comes from.
+
+    Raises:
+        StaleError: A selection is not the one that is on record.
+    """
+    selected = recorded_versions(instance, "selection", shards)
+    tables = (
+        read_table(
+            output, lineage.artifacts.selection(shard), SELECTION, made_of=selected[shard]
+        )
+        for shard in shards
+    )
+    return ReleaseOptions(
+        name=config.name,
+        anew=config.anew,
+        funnel=count_funnel(tables),
+        made_of=recorded_versions(instance, "filtered_shard", shards),
+    )
 
 
 def _shard_table(shards: Sequence[ReleaseShard]) -> dg.TableMetadataValue:

@@ -12,6 +12,7 @@ from curation.release.publish import plan_next_release
 from curation.storage import Storage
 from curation_assets.failures import run_failures
 from curation_assets.lineage import Lineage
+from curation_assets.ownership import check_owner
 from curation_assets.partitions import RELEASE_SHARDS, add_partitions
 from curation_assets.release import (
     FindDue,
@@ -42,12 +43,13 @@ def release_plan_asset(lineage: Lineage, find_due: FindDue) -> dg.AssetsDefiniti
     ) -> dg.MaterializeResult[None]:
         with run_failures():
             shards = releasable_shards(context.instance, find_due, config)
+            check_owner(context.instance, output, lineage)
             planned = plan_next_release(
                 output,
                 lineage.recipe,
                 lineage.artifacts.filtered_folder,
                 shards,
-                chosen_options(lineage, output, config, shards),
+                chosen_options(context.instance, lineage, output, config, shards),
             )
             if not planned.is_new:
                 context.log.info("There is nothing new: the last release has all of it.")

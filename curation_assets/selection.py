@@ -27,6 +27,7 @@ from curation_assets.shard_asset import (
     is_current,
     one_by_one,
     record_shards,
+    recorded_version,
     shard_asset_options,
     shard_tasks,
 )
@@ -55,7 +56,8 @@ def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> AssetEvents:
         tasks = shard_tasks(context, lineage)
         with run_failures():
-            filter_ = bound_filter(output, lineage)
+            cuts = recorded_version(context.instance, "filter_cuts")
+            filter_ = bound_filter(output, lineage, cuts)
 
         def make(task: ShardTask) -> Metadata:
             shard = task.shard

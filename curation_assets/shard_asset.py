@@ -12,6 +12,7 @@ Belongs here: the pattern. What an asset reads and writes belongs in its own fil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypedDict
 
 import dagster as dg
@@ -27,9 +28,10 @@ from dagster._core.events import DagsterEventType
 from curation.errors import CurationError, InputError, NotFoundError, PathError, TableError
 from curation.fingerprint import Json
 from curation.storage import Storage
-from curation.tables import read_about
+from curation.tables import made_of_something_else, read_about
 from curation_assets.failures import raise_for_shards, run_failures
 from curation_assets.lineage import GLOBAL_ASSETS, IMPORT_ASSETS, Lineage
+from curation_assets.ownership import check_owner
 from curation_assets.partitions import SHARDS
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from curation_assets.records_owner import records_since
@@ -61,6 +63,8 @@ class ShardTask:
     """Of the step that makes it, with its settings."""
     settings: Mapping[str, Json] = field(default_factory=dict)
     """What the recipe says of the step; recorded, so that a change can be told."""
+    problem: CurationError | None = None
+    """Why it can't be made: an input's file is not the one that is on record."""
 
 
 class ShardAssetOptions(TypedDict):
@@ -132,7 +136,9 @@ def record_shards(
             else:
                 yield partition_event(asset, task, {**metadata, "cached": True})
         progress.start(asset, len(todo))
-        for task, made in make(todo):
+        refused = [(task, task.problem) for task in todo if task.problem]
+        sound = [task for task in todo if not task.problem]
+        for task, made in chain(refused, make(sound)):
             if isinstance(made, InputError) and not isinstance(made, PathError):
                 raise made  # a wrong setting is wrong for every shard
             if isinstance(made, CurationError):
@@ -183,9 +189,11 @@ def made_from(storage: Storage, path: str) -> str | None:
 def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[ShardTask]:
     """Work out what the run's shards are to be made from.
 
-    Shards that this run, or the run that it retries, recorded already are left out.
+    Shards that this run, or the run that it retries, recorded already are left out. Where
+    the file of an input is not the one on record, the task says so.
 
     Raises:
+        InputError: Another recipe of this name writes to the output.
         dagster.Failure: An input of a shard was never made, or the range is empty.
     """
     asset = context.asset_key.to_user_string()
@@ -205,6 +213,9 @@ def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[Sha
             )
     inputs = {shard: {n: found[shard] for n, found in versions.items()} for shard in shards}
     code_version = lineage.code_version(asset)
+    with run_failures():
+        check_owner(context.instance, context.resources.output, lineage)
+        problems = _other_files(context, lineage, asset, versions)
     return [
         ShardTask(
             shard,
@@ -213,9 +224,29 @@ def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[Sha
             pointer,
             code_version,
             lineage.recipe_settings(asset),
+            problems.get(shard),
         )
         for shard in shards
     ]
+
+
+def _other_files(
+    context: dg.AssetExecutionContext,
+    lineage: Lineage,
+    asset: str,
+    versions: Mapping[str, Mapping[str, str]],
+) -> dict[str, CurationError]:
+    """Find the shards of which a file that is to be read is not the one on record."""
+    output: Storage = context.resources.output
+    found: dict[str, CurationError] = {}
+    shards = list(next(iter(versions.values()), ()))
+    for name in lineage.reads(asset):
+        known = versions.get(name) or recorded_versions(context.instance, name, shards)
+        for shard, version in known.items():
+            paths = lineage.artifacts.of(name, shard)
+            if paths and made_from(output, paths[-1]) not in (None, version):
+                found[shard] = made_of_something_else(output, paths[-1])
+    return found
 
 
 def shards_to_record(context: dg.AssetExecutionContext) -> list[str]:

@@ -23,6 +23,7 @@ from curation.filtered_folder import SET_ASIDE, settle_folder
 from curation.recipe import Recipe
 from curation.storage import open_storage
 from curation_assets.lineage import VERSIONS, Lineage
+from curation_assets.ownership import claim_output
 from curation_assets.partitions import SHARDS
 from curation_assets.records_owner import take_records
 from curation_assets.run_tags import launch_tags
@@ -34,7 +35,8 @@ from jobs.failure_causes import tell_cause
 from jobs.instance import open_instance, set_shards
 from jobs.interruptions import Interrupted, noted_signals, nothing_printed
 from jobs.next_runs import NextRun, next_runs
-from jobs.plan import Plan, make_plan, output_files
+from jobs.output_files import output_files
+from jobs.plan import Plan, make_plan
 from jobs.recipe_check import check_ready, check_recipe
 from resources.progress import Progress
 from resources.recipe_resources import recipe_objects
@@ -114,6 +116,8 @@ def curate(
         arrivals = find_arrivals(instance, recipe)
         chosen = set(arrivals.versions if shards is None else shards)
         result.waiting = arrivals.waiting
+        lineage = Lineage(recipe)
+        claim_output(instance, open_storage(recipe.output, recipe.s3), lineage)
         set_shards(instance, arrivals.versions)
         # first: what is gone may not wait for what is new, which may fail
         result.set_aside = _settle(recipe, arrivals)
@@ -173,7 +177,7 @@ def _plan(
 ) -> Plan:
     """Plan what is to be made of the chosen shards, up to the last asset."""
     lineage = Lineage(recipe)
-    plan = make_plan(instance, lineage, arrivals.versions, output_files(lineage))
+    plan = make_plan(instance, lineage, arrivals.versions, output_files(lineage, instance))
     wanted = ORDER[: ORDER.index(until) + 1]
     return Plan(
         {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from curation.errors import NotFoundError
+from curation.errors import NotFoundError, StaleError
 from curation.filters import Filter, make_filter
 from curation.recipe import Recipe
 from curation.selection import (
@@ -23,8 +23,9 @@ from curation.selection import (
     needed_scores,
     select_samples,
 )
-from curation.storage import Storage, open_storage
-from curation.tables import DUPLICATES, EMBEDDINGS, SCORES, read_table
+from curation.storage import open_storage
+from curation.tables import DUPLICATES
+from curation_assets.current_tables import CurrentTables
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import list_shards
 from jobs.recipe_check import check_recipe
@@ -87,41 +88,40 @@ def decide(
     scores = needed_scores(filter_)
     if also_scores:
         scores = ["key", *sorted(recipe.classifiers)]
-    known = shards or list(list_shards(open_storage(recipe.source, recipe.s3)))
-    found = {shard: _read(recipe, filter_, shard, scores) for shard in known}
-    there = {shard: tables for shard, tables in found.items() if tables is not None}
+    tars = list_shards(open_storage(recipe.source, recipe.s3))
+    output = open_storage(recipe.output, recipe.s3)
+    tables = CurrentTables(Lineage(recipe), output, tars)
+    found = {shard: _read(tables, filter_, shard, scores) for shard in shards or tars}
+    there = {shard: read for shard, read in found.items() if read is not None}
     if not there:
         raise NotFoundError(
             f"{recipe.output}: none of {len(found)} shard(s) has been scored and compared "
             f"under the recipe {recipe.name} yet; do so by: curate run --until duplicates"
         )
     if filter_.cuts:
-        samples = (_judged(tables, filter_) for tables in there.values())
+        samples = (_judged(read, filter_) for read in there.values())
         filter_ = filter_.bind(find_cuts(filter_, samples))
     return Decided(filter_, there, tuple(shard for shard in found if shard not in there))
 
 
 def _read(
-    recipe: Recipe, filter_: Filter, shard: str, scores: Sequence[str]
+    tables: CurrentTables, filter_: Filter, shard: str, scores: Sequence[str]
 ) -> ShardTables | None:
-    output = open_storage(recipe.output, recipe.s3)
-    path = Lineage(recipe).artifacts
-    facts = needed_facts(filter_)
     try:
         return ShardTables(
-            read_table(output, path.embeddings(shard), EMBEDDINGS, facts),
-            read_table(output, path.scores(shard), SCORES, scores),
-            _read_duplicates(output, path.duplicates(shard), filter_),
+            tables.read("embeddings", shard, needed_facts(filter_)),
+            tables.read("scores", shard, scores),
+            _read_duplicates(tables, shard, filter_),
         )
-    except NotFoundError:  # not made yet
+    except (NotFoundError, StaleError):  # not made yet, or of something else
         return None
 
 
-def _read_duplicates(output: Storage, path: str, filter_: Filter) -> pa.Table:
+def _read_duplicates(tables: CurrentTables, shard: str, filter_: Filter) -> pa.Table:
     """Read the shard's copies; none where the filter isn't about them, compared or not."""
     if filter_.columns.isdisjoint(DUPLICATE_COLUMNS):
         return pa.schema(DUPLICATES.columns).empty_table()
-    return read_table(output, path, DUPLICATES)
+    return tables.read("duplicates", shard)
 
 
 def _judged(tables: ShardTables, filter_: Filter) -> "pl.DataFrame":

@@ -9,23 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.copy_groups import CopyGroup, group_of
-from curation.errors import NotFoundError, UnknownNameError
+from curation.errors import NotFoundError, StaleError, UnknownNameError
 from curation.index import read_catalog
 from curation.recipe import Recipe
 from curation.release.takedowns import read_takedowns
 from curation.storage import Storage, open_storage
-from curation.tables import (
-    DUPLICATES,
-    EMBEDDING,
-    EMBEDDINGS,
-    FILTERED,
-    SCORES,
-    SELECTION,
-    TableKind,
-    read_table,
-)
+from curation.tables import EMBEDDING
+from curation_assets.current_tables import CurrentTables
 from curation_assets.lineage import Lineage
-from curation_assets.partitions import tar_path
+from curation_assets.partitions import list_shards, tar_path
 
 
 @dataclass(frozen=True)
@@ -89,27 +81,26 @@ class _Reader:
         self.source = open_storage(recipe.source, recipe.s3)
         self.output: Storage = open_storage(recipe.output, recipe.s3)
         self.artifacts = Lineage(recipe).artifacts
+        tars = list_shards(self.source, may_be_empty=True)
+        self.current = CurrentTables(Lineage(recipe), self.output, tars)
         self.takedowns = read_takedowns(self.output)
 
     def keys(self, shard: str) -> list[str]:
-        table = self._table(self.artifacts.embeddings(shard), EMBEDDINGS, ["key"])
+        table = self._table("embeddings", shard, ["key"])
         return [] if table is None else list(table["key"].to_pylist())
 
     def rows(self, shard: str, key: str) -> Iterator[dict[str, Any]]:
         if key in self.keys(shard):
-            path = self.artifacts.embeddings(shard)
-            table = read_table(self.output, path, EMBEDDINGS)
+            table = self.current.read("embeddings", shard)
             row = table.filter(pc.equal(table["key"], key)).drop_columns([EMBEDDING])
             yield from row.to_pylist()
 
     def story(self, shard: str, key: str, facts: dict[str, Any], nth: int) -> Story:
         """Tell of the sample that is the ``nth`` of its key in the shard, from 0."""
         path = self.artifacts
-        scores = self._row(path.scores(shard), SCORES, key, nth) or {}
-        decision = self._row(path.selection(shard), SELECTION, key, nth) or {}
-        went = decision.get("kept") and self._row(
-            path.filtered_table(shard), FILTERED, key, 0, ["key"]
-        )
+        scores = self._row("scores", shard, key, nth) or {}
+        decision = self._row("selection", shard, key, nth) or {}
+        went = decision.get("kept") and self._row("filtered_shard", shard, key, 0, ["key"])
         return Story(
             shard=shard,
             key=key,
@@ -147,28 +138,27 @@ class _Reader:
 
     @cached_property
     def _duplicates(self) -> dict[str, pa.Table]:
-        paths = {shard: self.artifacts.duplicates(shard) for shard in self.known}
-        tables = {shard: self._table(path, DUPLICATES) for shard, path in paths.items()}
+        tables = {shard: self._table("duplicates", shard) for shard in self.known}
         return {shard: table for shard, table in tables.items() if table is not None}
 
     def _row(
         self,
-        path: str,
-        kind: TableKind,
+        asset: str,
+        shard: str,
         key: str,
         nth: int,
         columns: Sequence[str] | None = None,
     ) -> dict[str, Any] | None:
-        table = self._table(path, kind, columns)
+        table = self._table(asset, shard, columns)
         if table is None:
             return None
         rows: list[dict[str, Any]] = table.filter(pc.equal(table["key"], key)).to_pylist()
         return rows[nth] if nth < len(rows) else None
 
     def _table(
-        self, path: str, kind: TableKind, columns: Sequence[str] | None = None
+        self, asset: str, shard: str, columns: Sequence[str] | None = None
     ) -> pa.Table | None:
         try:
-            return read_table(self.output, path, kind, columns)
-        except NotFoundError:  # not made yet
+            return self.current.read(asset, shard, columns)
+        except (NotFoundError, StaleError):  # not made yet, or of something else
             return None

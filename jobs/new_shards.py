@@ -14,8 +14,10 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from curation.errors import InputError, StorageError
 from curation.recipe import Recipe
+from curation.storage import open_storage
 from curation_assets.global_asset import current_inputs, made_of
 from curation_assets.lineage import VERSIONS, Lineage
+from curation_assets.ownership import check_owner
 from curation_assets.partitions import ADDED_AT_ONCE, SHARDS, input_of
 from curation_assets.records_owner import check_records
 from curation_assets.release import RELEASE
@@ -38,7 +40,8 @@ from jobs.attempts import (
 from jobs.dead_runs import end_dead_runs
 from jobs.imports import imported_by
 from jobs.next_runs import NextRun, first_due, next_runs
-from jobs.plan import Plan, make_plan, output_files, stray_shards
+from jobs.output_files import output_files, stray_shards
+from jobs.plan import Plan, make_plan
 
 MOST_RUNS = 20  # of one tick; the next one goes on
 SECONDS_BETWEEN_TICKS = 60
@@ -94,6 +97,8 @@ def tick(
     try:
         check_records(instance, recipe.name)
         arrivals = find_arrivals(instance, recipe, seen=json.loads(cursor or "{}"))
+        output = open_storage(recipe.output, recipe.s3)
+        check_owner(instance, output, lineage)
         files = output_files(lineage)
     except (StorageError, InputError) as error:
         return dg.SensorResult(skip_reason=f"nothing can be started: {error}")

@@ -7,24 +7,22 @@ right. The command, the sensor, the schedule and ``curate status`` all go by it.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import dagster as dg
 
-from curation.errors import NotFoundError, TableError
-from curation.filtered_folder import find_strays
-from curation.storage import Storage, open_storage
-from curation.tables import read_about
 from curation_assets.global_asset import made_of, recorded_made_of
 from curation_assets.lineage import GLOBAL_ASSETS, Lineage
 from curation_assets.shard_asset import recorded_version, recorded_versions
 from jobs.arrivals import find_arrivals
 from jobs.changes import RecipeChanges
+from jobs.output_files import output_files
 
 NEW = "new"
 DUPLICATES_GONE = "the duplicates of some shards are gone"
 STRAYS = "filtered shards are there of {} shard(s) that are gone from the source"
-GONE_OR_CHANGED = "its file is gone, or an input of it was made again"
+GONE_OR_CHANGED = (
+    "its file is gone, or not the one on record, or an input of it was made again"
+)
 
 Causes = Mapping[str, str]
 """What is to be made, a shard or an asset, to the reason why."""
@@ -60,7 +58,8 @@ def make_plan(
         instance: Holds the records.
         lineage: Says what should be.
         shards: The data version of each shard's tar, in order.
-        files: Paths of all that is in the output: what is recorded may have been deleted.
+        files: Paths of all that is in the output: what is recorded may have been deleted,
+            or overwritten.
         strays: Shards that are gone from the source, and have filtered shards.
     """
     per_shard = [a for a in lineage.assets if a not in GLOBAL_ASSETS]
@@ -112,55 +111,12 @@ def current_plan(instance: dg.DagsterInstance, lineage: Lineage) -> Plan:
     """List the source and the output, and compare what should be with what is."""
     recipe = lineage.recipe
     shards = find_arrivals(instance, recipe).versions
-    return make_plan(instance, lineage, shards, output_files(lineage))
+    return make_plan(instance, lineage, shards, output_files(lineage, instance))
 
 
 def filtered_shards_due(lineage: Lineage, instance: dg.DagsterInstance) -> Causes:
     """Tell which filtered shards are to be made, and why."""
     return current_plan(instance, lineage).due["filtered_shard"]
-
-
-def output_files(lineage: Lineage) -> set[str]:
-    """List the paths of all that is in a recipe's output.
-
-    Where nothing was kept of a shard, its filtered tar and its index count as there as
-    long as they are not.
-    """
-    recipe = lineage.recipe
-    output = open_storage(recipe.output, recipe.s3)
-    listed = {file.path: file for file in output.list_files()}
-    files = set(listed)
-    for path in listed:
-        if not path.startswith(f"{lineage.artifacts.filtered_folder}/"):
-            continue
-        stem, _, suffix = path.rpartition(".")
-        tar = listed.get(f"{stem}.tar")
-        if suffix != "parquet" or (tar and tar.size > LARGER_THAN_EMPTY):
-            continue
-        if _num_rows(output, path, listed[path].version) == 0:
-            files ^= {f"{stem}.tar", f"{stem}.idx"}
-    return files
-
-
-LARGER_THAN_EMPTY = 16 << 10
-"""Bytes that a tar without members never has; earlier versions wrote such tars."""
-
-
-@lru_cache(1 << 17)
-def _num_rows(output: Storage, path: str, version: str) -> int | None:
-    """Read how many rows a table has that was written as ``version``, once a process."""
-    try:
-        rows: int | None = read_about(output, path).get("num_rows")
-    except (NotFoundError, TableError):
-        return None
-    return rows
-
-
-def stray_shards(
-    lineage: Lineage, files: Collection[str], tars: Collection[str]
-) -> set[str]:
-    """Name the shards that have files among the filtered ones, and no tar at the source."""
-    return set(find_strays(files, lineage.artifacts.filtered_folder, tars) if tars else ())
 
 
 def _raw_causes(expected: Mapping[str, str], recorded: Mapping[str, str]) -> Causes:

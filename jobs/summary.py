@@ -13,7 +13,8 @@ from curation_assets.lineage import Lineage
 from curation_assets.partitions import SUFFIX
 from jobs.arrivals import find_arrivals
 from jobs.instance import open_instance
-from jobs.plan import make_plan, output_files
+from jobs.output_files import output_files
+from jobs.plan import make_plan
 from jobs.troubles import current_troubles
 
 
@@ -48,7 +49,9 @@ def summarize(recipe: Recipe, shards: Sequence[str]) -> Summary:
     output = open_storage(recipe.output, recipe.s3)
     with open_instance(recipe) as instance:
         arrivals = find_arrivals(instance, recipe)
-        due = make_plan(instance, lineage, arrivals.versions, output_files(lineage)).due
+        due = make_plan(
+            instance, lineage, arrivals.versions, output_files(lineage, instance)
+        ).due
         tars = {s: arrivals.tars[s] for s in shards if s in arrivals.tars}
         at_source = [t for t in arrivals.troubles if _concerns(t, shards, arrivals.tars)]
         troubles = current_troubles(recipe, tars, at_source, instance)

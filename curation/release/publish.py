@@ -7,7 +7,7 @@ earlier release has is linked, or copied by the storage's server, and not writte
 
 import platform
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.errors import InputError, ReleaseExistsError, TableError
+from curation.errors import InputError, ReleaseExistsError, StaleError, TableError
+from curation.filters import make_filter
 from curation.funnel import Funnel
 from curation.recipe import Recipe, ReleaseSettings
 from curation.release.card import format_card
@@ -85,6 +86,8 @@ class ReleaseOptions:
     """Tars written at once."""
     funnel: Funnel | None = None
     """What to say of how the samples were selected."""
+    made_of: Mapping[str, str] | None = None
+    """The fingerprint that each filtered shard must have; None if any will do."""
     started: Callable[[int], object] = _tell_nobody
     """Is told how many tars there are."""
     finished: Callable[[ReleaseShard], object] = _tell_nobody
@@ -137,7 +140,8 @@ def publish_release(
     Raises:
         InputError: There is nothing to release, or keys collide that are to be preserved.
         ReleaseExistsError: There is a release of that name.
-        StaleError: A filtered shard changes while it is released.
+        StaleError: A filtered shard is made of something else than expected, was chosen by
+            another filter than the recipe's, or changes while it is released.
         TableError: The filtered shards' vectors are of different encoders.
     """
     options = options or ReleaseOptions()
@@ -178,8 +182,11 @@ def plan_next_release(
     series = settings.name or recipe.name
     previous = last_release(releases, series)
     name = next_name(releases, series, options.name)
-    filtered = read_filtered_shards(output, filtered_folder, shards, settings)
+    filtered = read_filtered_shards(
+        output, filtered_folder, shards, settings, options.made_of
+    )
     encoder = _only_encoder(filtered)
+    _check_filter(filtered, recipe)
     taken_down = read_takedowns(output)
     plan = plan_release(
         filtered,
@@ -206,7 +213,7 @@ def plan_next_release(
         encoder=encoder,
         sources={s.shard: s.source_version for s in filtered if s.shard in used},
         software=software(),
-        funnel=asdict(options.funnel) if options.funnel else None,
+        funnel=_funnel_of(options.funnel, filtered),
         taken_down=len(taken_down),
         num_samples=plan.num_samples,
         num_repeats=count_repeats(one.samples for one in plan.shards),
@@ -371,6 +378,37 @@ def _only_encoder(filtered: Sequence[FilteredShard]) -> Any:
             )
         encoder = shard.encoder
     return encoder
+
+
+def _check_filter(filtered: Sequence[FilteredShard], recipe: Recipe) -> None:
+    """Refuse samples that another filter chose than the one that the manifest will name.
+
+    Raises:
+        StaleError: It did; the message names the first shard and its filter.
+    """
+    wanted = make_filter(recipe.filter).fingerprint()
+    others = [
+        shard
+        for shard in filtered
+        if shard.filter not in (None, recipe.filter)
+        and make_filter(str(shard.filter)).fingerprint() != wanted
+    ]
+    if others:
+        raise StaleError(
+            f"{len(others)} filtered shard(s) of {recipe.name} were not chosen by the "
+            f"recipe's filter, {recipe.filter.strip()!r}, which the release would name: "
+            f"{others[0].shard} was by {str(others[0].filter).strip()!r}. Run `curate run` "
+            "first, or release by the recipe that made them"
+        )
+
+
+def _funnel_of(
+    funnel: Funnel | None, filtered: Sequence[FilteredShard]
+) -> dict[str, Any] | None:
+    """Give the funnel if it is of these samples; decisions may be newer than they are."""
+    if funnel is None or funnel.kept != sum(map(len, filtered)):
+        return None
+    return asdict(funnel)
 
 
 def _has_all(previous: Manifest, planned: Sequence[PlannedShard]) -> bool:

@@ -4,7 +4,7 @@ Belongs here: reading filtered shards. Which of their samples go where is decide
 ``plan.py``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -41,6 +41,8 @@ class FilteredShard:
     """Fingerprint of what its rows hold, whichever of them are kept."""
     source_version: str
     """Data version of the raw shard."""
+    filter: str | None = None
+    """The expression that chose them; None where nobody wrote it down."""
     encoder: object = None
     """What the vectors were made with, as JSON."""
     copies: np.ndarray | None = None
@@ -55,6 +57,7 @@ def read_filtered_shards(
     folder: str,
     shards: Sequence[str],
     settings: ReleaseSettings,
+    made_of: Mapping[str, str] | None = None,
 ) -> list[FilteredShard]:
     """Read the small columns of some filtered shards.
 
@@ -63,8 +66,10 @@ def read_filtered_shards(
         folder: Above them, such as ``filtered/<recipe>``.
         shards: Their ids, in the order in which they are to be packed.
         settings: Say which of their samples are released, and how often.
+        made_of: The fingerprint that the table of each must have; None if any will do.
 
     Raises:
+        StaleError: One is made of something else.
         NotFoundError: A filtered shard is not there.
         TableError: A table can't be read.
     """
@@ -74,7 +79,9 @@ def read_filtered_shards(
     )
 
     def read(shard: str) -> FilteredShard:
-        table = read_table(storage, f"{folder}/{shard}.parquet", FILTERED, sorted(columns))
+        expected = None if made_of is None else made_of[shard]
+        path = f"{folder}/{shard}.parquet"
+        table = read_table(storage, path, FILTERED, sorted(columns), made_of=expected)
         table = table.combine_chunks()
         about = table_about(table)
         return FilteredShard(
@@ -85,6 +92,7 @@ def read_filtered_shards(
             rows=rows_fingerprint(table),
             source_version=about.get("source", "unknown"),
             encoder=about.get("encoder"),
+            filter=about.get("filter"),
             copies=None if plain else count_copies(table, settings),
         )
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from curation.errors import StaleError
 from curation.exports import (
     ExportReport,
     export_clip_retrieval,
@@ -16,7 +17,9 @@ from curation.exports import (
 from curation.exports.vectors import OnShard
 from curation.recipe import load_recipe
 from curation.storage import Storage, open_storage
+from curation_assets.current_tables import CurrentTables, is_made
 from curation_assets.lineage import Lineage
+from curation_assets.partitions import list_shards
 from jobs.console import print_json, print_result, result_table, terminal_progress
 from jobs.options import JsonOption, RecipeOption
 
@@ -84,11 +87,37 @@ def _export(
     print_result(result_table("", ("", "count"), rows), f"written to {output.url}")
 
 
+def _check_current(lineage: Lineage) -> None:
+    """Refuse filtered shards that are not what the recipe says.
+
+    Raises:
+        StaleError: There are some; the message names the first.
+    """
+    recipe = lineage.recipe
+    output = open_storage(recipe.output, recipe.s3)
+    tars = list_shards(open_storage(recipe.source, recipe.s3), may_be_empty=True)
+    tables = CurrentTables(lineage, output, tars)
+    paths = {shard: lineage.artifacts.filtered_table(shard) for shard in tars}
+    others = [
+        shard
+        for shard, path in paths.items()
+        if output.exists(path) and not is_made(tables, "filtered_shard", shard)
+    ]
+    if others:
+        raise StaleError(
+            f"{len(others)} filtered shard(s) of {recipe.name} are not what the recipe "
+            f"says, the first {others[0]}; run `curate run`, or export what is there with "
+            f"--shards-folder {output.url}/{lineage.artifacts.filtered_folder}"
+        )
+
+
 def _places(out: str, recipe: Path, shards_folder: str | None) -> tuple[Storage, Storage]:
     """Open the folder of filtered shards, and that to write to."""
     if shards_folder is not None:
         return open_storage(shards_folder), open_storage(out)
     settings = load_recipe(recipe)
-    folder = Lineage(settings).artifacts.filtered_folder
+    lineage = Lineage(settings)
+    _check_current(lineage)
+    folder = lineage.artifacts.filtered_folder
     source = open_storage(f"{settings.output}/{folder}", settings.s3)
     return source, open_storage(out, settings.s3)

@@ -14,8 +14,10 @@ from curation.filters.fields import field_text
 from curation.key_list import UID, uid_array
 from curation.recipe import load_recipe
 from curation.storage import LocalStorage, open_storage
-from curation.tables import EMBEDDINGS, read_table, to_polars
+from curation.tables import to_polars
+from curation_assets.current_tables import CurrentTables
 from curation_assets.lineage import Lineage
+from curation_assets.partitions import list_shards
 from jobs.console import print_json, print_result
 from jobs.decide import decide
 from jobs.options import JsonOption, RecipeOption
@@ -42,11 +44,12 @@ def keys(
         for shard, table in decided.selections.items()
     }
     output = open_storage(settings.output, settings.s3)
-    path = Lineage(settings).artifacts.embeddings
+    tars = list_shards(open_storage(settings.source, settings.s3))
+    tables = CurrentTables(Lineage(settings), output, tars)
     columns = ["key", "sha256", "metadata"]
     listed = pl.concat(
         [
-            _listed(shard, keys, read_table(output, path(shard), EMBEDDINGS, columns))
+            _listed(shard, keys, tables.read("embeddings", shard, columns))
             for shard, keys in kept.items()
         ]
     )

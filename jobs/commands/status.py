@@ -15,7 +15,8 @@ from jobs.console import print_json, print_result, result_table
 from jobs.imports import due_imports
 from jobs.instance import open_instance
 from jobs.options import JsonOption, RecipeOption
-from jobs.plan import Causes, Plan, make_plan, output_files, stray_shards
+from jobs.output_files import output_files, stray_shards
+from jobs.plan import Causes, Plan, make_plan
 from jobs.recipe_check import check_recipe
 from jobs.troubles import current_troubles, trouble_tables
 
@@ -30,7 +31,7 @@ def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
     with open_instance(settings) as instance:
         imports = due_imports(instance, lineage)
         arrivals = find_arrivals(instance, settings)
-        files = output_files(lineage)
+        files = output_files(lineage, instance)
         strays = stray_shards(lineage, files, arrivals.tars)
         plan = make_plan(instance, lineage, arrivals.versions, files, strays)
         troubles = current_troubles(settings, arrivals.tars, arrivals.troubles, instance)
