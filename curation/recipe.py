@@ -283,6 +283,27 @@ class ReleaseSettings(Settings):
     ``timezone``."""
 
 
+class CardSettings(Settings):
+    """What only people know of a release: these go into its data card, word for word."""
+
+    image_licence: str | None = None
+    """Licence of the images."""
+    caption_licence: str | None = None
+    """Licence of the captions."""
+    licence: str | None = None
+    """Licence of the collection: an identifier such as ``cc-by-4.0``, or text."""
+    personal_data: str | None = None
+    """Which personal data is in it, and on what ground."""
+    intended_use: str | None = None
+    """What it is meant for."""
+    unintended_use: str | None = None
+    """What it is not meant for."""
+    contact: str | None = None
+    """Whom to ask."""
+    takedown: str | None = None
+    """How to have a sample taken down."""
+
+
 class CheckSettings(Settings):
     """From where on asset checks warn, or refuse. Nothing here changes what is made."""
 
@@ -400,6 +421,7 @@ class Recipe(Settings):
     """Which samples are kept: an expression over columns, see the README."""
     filtered: FilteredSettings = FilteredSettings()
     release: ReleaseSettings = ReleaseSettings()
+    card: CardSettings = CardSettings()
     checks: CheckSettings = CheckSettings()
     machine: MachineSettings = MachineSettings()
     nightly_cron: str = "0 2 * * *"

@@ -4,6 +4,7 @@ Every tar is read anew, header by header; nothing that was written beside it is 
 Of a release every file is hashed, and compared with what the manifest promises.
 """
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ from curation.errors import (
 from curation.filtered_folder import SHARD_LIST, find_strays, read_shard_list
 from curation.index import ShardIndex, build_index
 from curation.npy import parse_npy
-from curation.release.manifest import MANIFEST, Manifest, read_manifest
+from curation.release.card import fixed_part
+from curation.release.manifest import CARD, MANIFEST, Manifest, read_manifest
 from curation.release.shard import ReleaseFile, hash_file, vectors_name
 from curation.storage.base import Storage
 from curation.tables import (
@@ -85,6 +87,8 @@ def verify_shards(storage: Storage, folder: str = "") -> Verification:
 def verify_release(storage: Storage, folder: str = "") -> Verification:
     """Check every file of a release against its manifest, and against each other.
 
+    Of the data card, what people may fill in is not compared.
+
     Args:
         storage: Where the release is.
         folder: Which of its folders holds ``manifest.json``.
@@ -110,9 +114,21 @@ def verify_release(storage: Storage, folder: str = "") -> Verification:
                 text = f"it has {num} samples, the manifest promises {shard.num_samples}"
                 found.append(Difference(tar, text))
         differences += found
-    differences += _changed_files(storage, prefix, manifest.documents)
+    documents = _changed_files(storage, prefix, manifest.documents)
+    if manifest.card_sha256 and _card_sha256(storage, prefix) == manifest.card_sha256:
+        documents = [found for found in documents if found.path != prefix + CARD]
+    differences += documents
     num_bytes = sum(file.num_bytes for file in manifest.files)
     return Verification(len(manifest.shards), num_samples, num_bytes, tuple(differences))
+
+
+def _card_sha256(storage: Storage, prefix: str) -> str | None:
+    """Hash what of the data card nobody may edit; None if it isn't there."""
+    try:
+        card = storage.read(prefix + CARD).decode(errors="replace")
+    except NotFoundError:
+        return None
+    return hashlib.sha256(fixed_part(card).encode()).hexdigest()
 
 
 def is_release(storage: Storage, folder: str = "") -> bool:

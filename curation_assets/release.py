@@ -17,8 +17,8 @@ from curation.errors import NotFoundError, StaleError
 from curation.fingerprint import fingerprint
 from curation.funnel import count_funnel
 from curation.release.frozen_plan import plan_fingerprint
-from curation.release.manifest import Manifest, last_release, list_releases
-from curation.release.publish import CARD, ReleaseOptions, publish_release
+from curation.release.manifest import CARD, Manifest, last_release, list_releases
+from curation.release.publish import ReleaseOptions, publish_release
 from curation.release.shard import ReleaseShard
 from curation.storage import Storage
 from curation.tables import SELECTION, read_table

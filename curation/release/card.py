@@ -1,10 +1,12 @@
 """The data card of a release: what is in it, for people, as Markdown.
 
-What only people know (licences, personal data, whom to ask) is left to be filled in a
-copy: a release itself is never changed.
+What only people know (licences, personal data, whom to ask) is in the recipe's ``card``;
+what is left out there may be filled in here: the card's header and its last section are all
+of a release that may be edited.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,15 +34,29 @@ def format_card(manifest: Manifest, found: Distributions) -> str:
         _funnel(manifest),
         _distributions(found),
         _limits(manifest),
-        _by_people(),
+        _by_people(manifest),
     ]
     return "\n".join(sections)
+
+
+_OPEN_SECTION = "## Licence and use"
+
+
+def fixed_part(card: str) -> str:
+    """Give a card without its header and its last section, which people may edit.
+
+    Line ends and blanks at the ends of lines, which editors change by themselves, are left
+    out too.
+    """
+    text = "\n".join(line.rstrip() for line in card.splitlines())
+    _, _, rest = text.removeprefix("---\n").partition("\n---\n")
+    return rest.partition(f"\n{_OPEN_SECTION}")[0].strip()
 
 
 def _head(manifest: Manifest) -> str:
     return f"""---
 pretty_name: {manifest.name}
-license: other
+{_licence(manifest)}
 task_categories: [text-to-image, image-to-text]
 tags: [webdataset]
 configs:
@@ -50,6 +66,25 @@ configs:
 
 # {manifest.name}
 """
+
+
+_IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9.-]*")
+"""As model hubs name licences: ``cc-by-4.0``."""
+
+
+def _licence(manifest: Manifest) -> str:
+    """Give the licence of the collection as the header has it."""
+    licence = _told(manifest).get("licence")
+    if licence and _IDENTIFIER.fullmatch(licence.lower()):
+        return f"license: {licence.lower()}"
+    named = f"\nlicense_name: {json.dumps(licence, ensure_ascii=False)}" if licence else ""
+    return f"license: other{named}"
+
+
+def _told(manifest: Manifest) -> Mapping[str, str | None]:
+    """Give the recipe's own words for the card; releases of before had none."""
+    told: Mapping[str, str | None] = manifest.recipe.get("card") or {}
+    return told
 
 
 def _what(manifest: Manifest) -> str:
@@ -155,21 +190,24 @@ def _limits(manifest: Manifest) -> str:
 """
 
 
-_ASKED = (
-    "licence of the images",
-    "licence of the captions",
-    "licence of this collection",
-    "personal data",
-    "intended use",
-    "use that is not intended",
-    "whom to ask",
-    "how to have a sample taken down",
-)
+_ASKED = {
+    "image_licence": "licence of the images",
+    "caption_licence": "licence of the captions",
+    "licence": "licence of this collection",
+    "personal_data": "personal data",
+    "intended_use": "intended use",
+    "unintended_use": "use that is not intended",
+    "contact": "whom to ask",
+    "takedown": "how to have a sample taken down",
+}
+"""The settings of the recipe's ``card``, as questions."""
 
 
-def _by_people() -> str:
-    table = _table(("", ""), [(asked, TO_FILL_IN) for asked in _ASKED])
-    return f"## Licence and use\n\n{table}\n"
+def _by_people(manifest: Manifest) -> str:
+    told = _told(manifest)
+    rows = [(asked, _cell(told.get(n) or TO_FILL_IN)) for n, asked in _ASKED.items()]
+    table = _table(("", ""), rows)
+    return f"{_OPEN_SECTION}\n\n{table}\n"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -178,4 +216,4 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return " ".join(text.replace("|", "\\|").split())

@@ -77,6 +77,7 @@ def format_croissant(manifest: Manifest) -> bytes:
         manifest: Of the release, with its tars.
     """
     settings = manifest.recipe
+    licence = (settings.get("card") or {}).get("licence")
     columns = dict(_COLUMNS)
     if settings.get("filtered", {}).get("captions", True):
         columns["caption"] = ("sc:Text", "The caption.")
@@ -91,6 +92,7 @@ def format_croissant(manifest: Manifest) -> bytes:
         f"recipe {settings['name']}; README.md says how.",
         "version": f"{manifest.number}.0.0",
         "datePublished": manifest.created,
+        **({"license": licence} if licence else {}),
         "isLiveDataset": False,
         "distribution": [
             *(_file(file) for shard in manifest.shards for file in shard.files),

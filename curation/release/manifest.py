@@ -5,6 +5,7 @@ last, so a folder without one is no release, but what an interrupted run left.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from curation.storage.base import Storage
 from curation.tables import FILTERED, read_table
 
 MANIFEST = "manifest.json"
+CARD = "README.md"
 FORMAT = 1
 """Raised when the meaning of an entry changes."""
 
@@ -62,6 +64,8 @@ class Manifest:
     shards: tuple[ReleaseShard, ...] = ()
     documents: tuple[ReleaseFile, ...] = ()
     """Files that belong to no tar."""
+    card_sha256: str | None = None
+    """Of the data card without what people may edit in it; None in releases of 0.1.0."""
 
     @property
     def files(self) -> list[ReleaseFile]:
@@ -96,6 +100,43 @@ class Manifest:
         if found != FORMAT:
             raise _unreadable(where, f"its format is {found}")
         return replace(manifest, shards=shards, documents=documents)
+
+
+_NEVER_PUBLISHED = ("machine", "output", "s3")
+"""Sections of a recipe that say where things are and how they are reached."""
+_QUOTED_PATH = re.compile(r"""(["'])((?:file://|~)?/[^"']*|[A-Za-z]:[\\/][^"']*)\1""")
+
+
+def published_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a release may say of its recipe.
+
+    Endpoints, profiles and the output are left out. Of a path on this machine the name of
+    the file or the folder is left, also where a filter names a list.
+
+    Args:
+        settings: Of the recipe, as JSON.
+    """
+    card = settings.get("card")  # is what its author wants to be read
+    told = {n: v for n, v in settings.items() if n not in (*_NEVER_PUBLISHED, "card")}
+    published: dict[str, Any] = without_places(told)
+    return published | ({"card": card} if card else {})
+
+
+def without_places(value: Any) -> Any:
+    """Give JSON with the last part alone of every path on this machine."""
+    if isinstance(value, Mapping):
+        return {without_places(n): without_places(v) for n, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_places(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    if _QUOTED_PATH.fullmatch(f'"{value}"'):
+        return _last_part(value)
+    return _QUOTED_PATH.sub(lambda m: f"{m[1]}{_last_part(m[2])}{m[1]}", value)
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
 def release_folder(name: str) -> str:

@@ -5,6 +5,7 @@ release, and the next one goes on with the tars that are whole. A tar whose cont
 earlier release has is linked, or copied by the storage's server, and not written again.
 """
 
+import hashlib
 import platform
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,19 +18,28 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.errors import InputError, ReleaseExistsError, StaleError, TableError
+from curation.errors import (
+    CurationError,
+    InputError,
+    ReleaseExistsError,
+    StaleError,
+    TableError,
+)
 from curation.filters import make_filter
 from curation.funnel import Funnel
 from curation.recipe import Recipe, ReleaseSettings
-from curation.release.card import format_card
+from curation.release.card import fixed_part, format_card
 from curation.release.croissant import format_croissant
 from curation.release.distributions import read_distributions
 from curation.release.manifest import (
+    CARD,
     MANIFEST,
     Manifest,
     last_release,
     list_releases,
+    published_recipe,
     read_placed,
+    without_places,
     write_manifest,
 )
 from curation.release.plan import (
@@ -40,7 +50,6 @@ from curation.release.plan import (
     plan_release,
 )
 from curation.release.shard import (
-    ReleaseFile,
     ReleaseShard,
     Target,
     describe_file,
@@ -55,7 +64,7 @@ from curation.release.sources import (
 from curation.release.takedowns import mask_taken_down, read_takedowns
 from curation.storage.base import Storage
 
-CARD, CROISSANT = "README.md", "croissant.json"
+CROISSANT = "croissant.json"
 
 _SOFTWARE = (
     "image-text-curation",
@@ -208,9 +217,9 @@ def plan_next_release(
         number=previous.number + 1 if previous else 1,
         previous=previous.name if previous else None,
         created=utc_now(),
-        recipe=recipe.model_dump(mode="json", exclude={"machine"}),
+        recipe=published_recipe(recipe.model_dump(mode="json")),
         packing=packing(settings),
-        encoder=encoder,
+        encoder=without_places(encoder),
         sources={s.shard: s.source_version for s in filtered if s.shard in used},
         software=software(),
         funnel=_funnel_of(options.funnel, filtered),
@@ -322,7 +331,7 @@ def bring_shards(
             shards.append(shard)
     manifest = replace(manifest, shards=tuple(shards))
     _refuse_published(target)  # another process was faster
-    manifest = replace(manifest, documents=_describe(target, manifest))
+    manifest = _described(target, manifest)
     _delete_strays(target, manifest)
     num_bytes = sum(file.num_bytes for file in manifest.files)
     return replace(manifest, num_bytes=num_bytes)
@@ -386,13 +395,10 @@ def _check_filter(filtered: Sequence[FilteredShard], recipe: Recipe) -> None:
     Raises:
         StaleError: It did; the message names the first shard and its filter.
     """
-    wanted = make_filter(recipe.filter).fingerprint()
-    others = [
-        shard
-        for shard in filtered
-        if shard.filter not in (None, recipe.filter)
-        and make_filter(str(shard.filter)).fingerprint() != wanted
-    ]
+    known = {None, recipe.filter}
+    texts = {shard.filter for shard in filtered} - known
+    known |= {text for text in texts if text and _is_same(text, recipe.filter)}
+    others = [shard for shard in filtered if shard.filter not in known]
     if others:
         raise StaleError(
             f"{len(others)} filtered shard(s) of {recipe.name} were not chosen by the "
@@ -402,13 +408,22 @@ def _check_filter(filtered: Sequence[FilteredShard], recipe: Recipe) -> None:
         )
 
 
+def _is_same(text: str, other: str) -> bool:
+    """Tell whether two filters say the same; one that can't be read any more does not."""
+    try:
+        return make_filter(text).fingerprint() == make_filter(other).fingerprint()
+    except CurationError:
+        return False
+
+
 def _funnel_of(
     funnel: Funnel | None, filtered: Sequence[FilteredShard]
 ) -> dict[str, Any] | None:
     """Give the funnel if it is of these samples; decisions may be newer than they are."""
     if funnel is None or funnel.kept != sum(map(len, filtered)):
         return None
-    return asdict(funnel)
+    told: dict[str, Any] = without_places(asdict(funnel))
+    return told
 
 
 def _has_all(previous: Manifest, planned: Sequence[PlannedShard]) -> bool:
@@ -417,13 +432,18 @@ def _has_all(previous: Manifest, planned: Sequence[PlannedShard]) -> bool:
     return there == [(shard.number, shard.fingerprint) for shard in planned]
 
 
-def _describe(target: Target, manifest: Manifest) -> tuple[ReleaseFile, ...]:
+def _described(target: Target, manifest: Manifest) -> Manifest:
     """Write the documents for people and for machines that load datasets."""
     storage = target.storage
     found = read_distributions(storage, manifest)
-    storage.write(target.path(CARD), format_card(manifest, found).encode())
+    card = format_card(manifest, found)
+    storage.write(target.path(CARD), card.encode())
     storage.write(target.path(CROISSANT), format_croissant(manifest))
-    return tuple(describe_file(target, name) for name in (CARD, CROISSANT))
+    return replace(
+        manifest,
+        documents=tuple(describe_file(target, name) for name in (CARD, CROISSANT)),
+        card_sha256=hashlib.sha256(fixed_part(card).encode()).hexdigest(),
+    )
 
 
 def _delete_strays(target: Target, manifest: Manifest) -> None:

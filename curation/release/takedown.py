@@ -24,8 +24,10 @@ from curation.release.manifest import (
     Manifest,
     last_release,
     list_releases,
+    published_recipe,
     release_folder,
     table_path,
+    without_places,
     write_manifest,
 )
 from curation.release.plan import PlannedShard, plan_shard
@@ -226,6 +228,9 @@ def _without(
         previous=previous.name,
         created=utc_now(),
         software=software(),
+        recipe=published_recipe(previous.recipe),  # of 0.1.0, which published paths
+        encoder=without_places(previous.encoder),
+        funnel=without_places(previous.funnel),
         taken_down=len(taken_down),
         num_samples=previous.num_samples - taken,
         shards=(),

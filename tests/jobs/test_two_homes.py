@@ -70,7 +70,7 @@ def test_the_second_recipe_of_a_name_is_refused_and_changes_nothing(
     before = curated.output.list_files()
     with pytest.raises(InputError, match="another recipe called small writes to"):
         curate(as_narrow(wide), QUIET, instance=home)
-    told = str(tick(home, as_narrow(wide), None).skip_message)
+    told = str(tick(home, as_narrow(wide), None).skip_reason)
     assert "another recipe called small writes to" in told
     assert curated.output.list_files() == before
     manifest = make_release(wide, QUIET)

@@ -2,7 +2,11 @@
 
 from dataclasses import replace
 
-from curation.release.card import format_card
+import pytest
+import yaml
+
+from curation.recipe import CardSettings
+from curation.release.card import TO_FILL_IN, format_card
 from curation.release.distributions import Distributions
 from curation.release.manifest import Manifest
 from curation.storage import MemoryStorage
@@ -34,6 +38,50 @@ def test_what_only_people_know_is_left_to_them() -> None:
     card = format_card(made(), FOUND)
     assert "| licence of the images | _to be filled in_ |" in card
     assert "How samples were selected" in card
+
+
+TOLD = {
+    "image_licence": "each its own | see\nthe source",
+    "licence": "CC-BY-4.0",
+    "contact": "data@example.org",
+}
+
+
+def test_what_the_recipe_says_is_in_the_card() -> None:
+    recipe = dict(made().recipe) | {"card": TOLD}
+    card = format_card(replace(made(), recipe=recipe), FOUND)
+    assert "| licence of the images | each its own \\| see the source |" in card
+    assert "| licence of this collection | CC-BY-4.0 |" in card
+    assert "| whom to ask | data@example.org |" in card
+    assert "| personal data | _to be filled in_ |" in card
+
+
+@pytest.mark.parametrize(
+    ("licence", "header"),
+    [
+        (None, {"license": "other"}),
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        (
+            'ours: "all" # of it',
+            {"license": "other", "license_name": 'ours: "all" # of it'},
+        ),
+    ],
+)
+def test_the_header_is_yaml_as_model_hubs_read_it(
+    licence: str | None, header: dict[str, str]
+) -> None:
+    recipe = dict(made().recipe) | {"card": {"licence": licence}}
+    card = format_card(replace(made(), recipe=recipe), FOUND)
+    found = yaml.safe_load(card.split("---\n")[1])
+    assert {n: v for n, v in found.items() if n.startswith("license")} == header
+
+
+def test_a_recipe_names_every_row() -> None:
+    told = {name: f"about {name}" for name in CardSettings.model_fields}
+    recipe = dict(made().recipe) | {"card": told}
+    card = format_card(replace(made(), recipe=recipe), FOUND)
+    assert TO_FILL_IN not in card
+    assert all(text in card for text in told.values())
 
 
 def test_many_sources_are_counted_rather_than_listed() -> None:

@@ -6,12 +6,14 @@ import json
 import pytest
 
 from curation.errors import NotFoundError, ReleaseMismatchError
+from curation.recipe import Recipe
 from curation.release.manifest import (
     Manifest,
     last_release,
     list_releases,
     read_manifest,
     read_placed,
+    without_places,
 )
 from curation.storage import MemoryStorage
 from tests.curation.release.world import (
@@ -50,6 +52,56 @@ def test_it_says_everything_that_it_was_made_of(output: MemoryStorage) -> None:
     for file in files:
         data = output.read(f"releases/small-0001/{file['path']}")
         assert hashlib.sha256(data).hexdigest() == file["sha256"]
+
+
+SECRETS = {
+    "source": "/mnt/home-of-anna/raw",
+    "output": "/mnt/home-of-anna/out",
+    "filter": "selected('/mnt/home-of-anna/keys.parquet') and width > 1 / 2",
+    "s3": {"endpoint_url": "https://anna:pw@minio.intern:9000", "profile": "anna"},
+    "encoder": {"weights": "/mnt/home-of-anna/w.safetensors"},
+    "imports": {"images": {"photos": {"folder": "/mnt/home-of-anna/photos"}}},
+}
+
+
+@pytest.mark.parametrize("document", ["manifest.json", "README.md", "croissant.json"])
+def test_no_place_on_this_machine_and_no_endpoint_is_published(
+    output: MemoryStorage, document: str
+) -> None:
+    recipe = small_recipe(where='not listed(key, "/mnt/home-of-anna/gone.csv", "key")')
+    secret = Recipe.model_validate(recipe.model_dump() | SECRETS)
+    release = secret.release.model_copy(update={"where": "true"})  # the list is not there
+    made = released(output, secret.model_copy(update={"release": release}), "a")
+    text = output.read(f"{made.folder}/{document}").decode()
+    for word in ("home-of-anna", "/mnt", "intern", "pw", "profile"):
+        assert word not in text
+    if document == "manifest.json":
+        told = json.loads(text)["recipe"]
+        assert told["source"] == "raw"
+        assert told["filter"] == "selected('keys.parquet') and width > 1 / 2"
+        assert told["encoder"]["weights"] == "w.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("s3://bucket/raw", "s3://bucket/raw"),
+        ("hub", "hub"),
+        ("package:weights", "package:weights"),
+        ("a and b / c", "a and b / c"),
+        ("listed(key, \"/a b/c.csv\", 'key')", "listed(key, \"c.csv\", 'key')"),
+        ("~/lists/x.csv", "x.csv"),
+        ("C:\\data\\x.csv", "x.csv"),
+        ("file:///data/x.csv", "x.csv"),
+        ("/", "/"),
+        (
+            {"dropped: selected('/a/b')": [1, "/a/b", None]},
+            {"dropped: selected('b')": [1, "b", None]},
+        ),
+    ],
+)
+def test_of_a_path_the_last_part_is_left(before: object, after: object) -> None:
+    assert without_places(before) == after
 
 
 def test_what_was_written_is_read(output: MemoryStorage) -> None:
