@@ -37,7 +37,10 @@ def shard_of(path: str) -> str | None:
 
 
 def find_strays(
-    paths: Iterable[str], folder: str, shards: Collection[str]
+    paths: Iterable[str],
+    folder: str,
+    shards: Collection[str],
+    unseen: Iterable[str] = (),
 ) -> dict[str, list[str]]:
     """Find the files of shards that there are no more.
 
@@ -45,6 +48,8 @@ def find_strays(
         paths: Of files, anywhere.
         folder: Only what is in it counts.
         shards: All that there are.
+        unseen: What could not be looked at, such as folders that may not be read: of what
+            is named like it, or is in it, nobody knows whether it is gone.
 
     Returns:
         For each other shard its files, the tar first: a reader that sees no tar looks for
@@ -52,18 +57,31 @@ def find_strays(
     """
     prefix = f"{folder}/" if folder else ""
     strays: dict[str, list[str]] = {}
+    hidden = {path.removesuffix(".tar") for path in unseen}
     for path in paths:
         if not path.startswith(prefix):
             continue
         shard = shard_of(path.removeprefix(prefix))
-        if shard is not None and shard not in shards:
+        if shard is not None and shard not in shards and not _is_in(shard, hidden):
             strays.setdefault(shard, []).append(path)
     for files in strays.values():
         files.sort(key=lambda path: (not path.endswith(".tar"), path))
     return strays
 
 
-def settle_folder(output: Storage, folder: str, shards: Collection[str]) -> list[str]:
+def _is_in(shard: str, places: Collection[str]) -> bool:
+    parts = shard.split("/")
+    return any("/".join(parts[:n]) in places for n in range(1, len(parts) + 1))
+
+
+def settle_folder(
+    output: Storage,
+    folder: str,
+    shards: Collection[str],
+    unseen: Iterable[str] = (),
+    *,
+    may_be_new: bool = False,
+) -> list[str]:
     """Write down which shards a folder is of, and set aside what is of any other.
 
     What is interrupted is gone on with by the next call: a file is deleted when its copy
@@ -74,6 +92,8 @@ def settle_folder(output: Storage, folder: str, shards: Collection[str]) -> list
         folder: Such as ``filtered/<recipe>``; its last part names the place aside.
         shards: All that are at the source. If there are none, nothing is done: a disk
             that is not mounted looks like that.
+        unseen: As for :func:`find_strays`.
+        may_be_new: Also write down the shards of a folder in which there is nothing yet.
 
     Returns:
         The shards that were set aside, sorted.
@@ -83,10 +103,13 @@ def settle_folder(output: Storage, folder: str, shards: Collection[str]) -> list
     """
     if not shards:
         return []
-    _write_list(output, f"{folder}/{SHARD_LIST}", shards)
+    paths = [file.path for file in output.list_files(folder)]
+    strays = find_strays(paths, folder, shards, unseen)
+    if paths or may_be_new:
+        others = {shard_of(path.removeprefix(f"{folder}/")) for path in paths}
+        known = {*shards, *others.difference(strays)} - {None}
+        _write_list(output, f"{folder}/{SHARD_LIST}", [s for s in known if s])
     aside = f"{SET_ASIDE}/{folder.rpartition('/')[2]}"
-    paths = (file.path for file in output.list_files(folder))
-    strays = find_strays(paths, folder, shards)
     for files in strays.values():
         for path in files:
             output.copy(path, aside + path.removeprefix(folder))

@@ -267,6 +267,10 @@ class ReleaseSettings(Settings):
     """``renumber`` gives keys such as ``000420031``: five digits of the tar, then the
     place in it. ``preserve`` leaves keys as they are, and refuses any that two samples
     have."""
+    extensions: Literal["keep", "unify"] = "keep"
+    """``keep`` leaves names of files as they are. ``unify`` calls every image ``jpg``,
+    whatever its bytes, and puts all other extensions in lower case, for readers that want
+    the same files of every sample; those that decode go by content. Bytes stay."""
     shuffle_seed: int | None = Field(default=None, ge=0)
     """Shuffle samples over all tars, by this seed; ``null`` keeps their order. Every tar
     then reads from all filtered shards, which takes longer."""

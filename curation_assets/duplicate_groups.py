@@ -55,7 +55,7 @@ from curation_assets.global_asset import (
 )
 from curation_assets.lineage import Lineage
 from curation_assets.ownership import claim_output
-from curation_assets.partitions import list_shards
+from curation_assets.partitions import survey_source
 from curation_assets.recipe_guard import recipe_tags, refuse_another_recipe
 from curation_assets.release import find_last
 from curation_assets.shard_asset import (
@@ -114,8 +114,11 @@ def duplicate_groups_asset(lineage: Lineage) -> dg.AssetsDefinition:
         with run_failures():
             refuse_company(context)
             claim_output(context.instance, output, lineage)
-            there = list_shards(source, may_be_empty=True)
-            aside = settle_folder(output, lineage.artifacts.filtered_folder, there)
+            there = survey_source(source, may_be_empty=True)
+            folder = lineage.artifacts.filtered_folder
+            aside = settle_folder(
+                output, folder, there.tars, there.unusable, may_be_new=True
+            )
             inputs = current_inputs(context.instance, lineage, "duplicate_groups")
             shards = sorted(inputs["embeddings"])
             compared = _compare(context, output, lineage, shards)

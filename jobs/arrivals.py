@@ -34,6 +34,11 @@ class Arrivals:
     troubles: tuple[Trouble, ...] = ()
     """What is at the source that might be a shard, or is one, and can't be used."""
 
+    @property
+    def unseen(self) -> set[str]:
+        """Paths of what could not be looked at; below them there may be shards."""
+        return {trouble.shard for trouble in self.troubles}
+
 
 def find_arrivals(
     instance: dg.DagsterInstance, recipe: Recipe, seen: Mapping[str, str] | None = None

@@ -23,7 +23,7 @@ from curation.filtered_folder import SET_ASIDE, settle_folder
 from curation.recipe import Recipe
 from curation.storage import open_storage
 from curation_assets.lineage import VERSIONS, Lineage
-from curation_assets.ownership import claim_output
+from curation_assets.ownership import check_owner, claim_output
 from curation_assets.partitions import SHARDS
 from curation_assets.records_owner import take_records
 from curation_assets.run_tags import launch_tags
@@ -116,8 +116,8 @@ def curate(
         arrivals = find_arrivals(instance, recipe)
         chosen = set(arrivals.versions if shards is None else shards)
         result.waiting = arrivals.waiting
-        lineage = Lineage(recipe)
-        claim_output(instance, open_storage(recipe.output, recipe.s3), lineage)
+        lineage, output = Lineage(recipe), open_storage(recipe.output, recipe.s3)
+        check_owner(instance, output, lineage)
         set_shards(instance, arrivals.versions)
         # first: what is gone may not wait for what is new, which may fail
         result.set_aside = _settle(recipe, arrivals)
@@ -131,12 +131,16 @@ def curate(
                 # whatever is made of the first runs' shards will be due after them
                 first = min(ORDER.index(asset) for run in runs for asset in run.assets)
                 check_ready(recipe, ORDER[first : ORDER.index(until) + 1])
+                claim_output(instance, output, lineage)
             for run in runs:
                 if run in executed:
                     raise StaleError(_KEEPS_CHANGING.format(run.assets[0], run.shards[:1]))
                 executed.add(run)
                 runner.execute(run)
-        for checks in due_checks(instance, Lineage(recipe), chosen, plan.due):
+        claim_output(instance, output, lineage)
+        # what a run that ended meanwhile left, or a folder that was made anew
+        result.set_aside += _settle(recipe, arrivals)
+        for checks in due_checks(instance, lineage, chosen, plan.due):
             runner.execute_checks(checks)
     return runner.result
 
@@ -144,7 +148,7 @@ def curate(
 def _settle(recipe: Recipe, arrivals: Arrivals) -> tuple[str, ...]:
     output = open_storage(recipe.output, recipe.s3)
     folder = Lineage(recipe).artifacts.filtered_folder
-    return tuple(settle_folder(output, folder, arrivals.tars))
+    return tuple(settle_folder(output, folder, arrivals.tars, arrivals.unseen))
 
 
 def tell_set_aside(recipe: Recipe, shards: Sequence[str]) -> str:

@@ -116,7 +116,7 @@ def tick(
         busy |= gone  # a backfill fails as a whole if one of its partitions is deleted
     gone -= busy  # and a run does if an end of its range is
     order = [shard for shard in (*known, *new) if shard not in gone]
-    strays = stray_shards(lineage, files, arrivals.tars)
+    strays = stray_shards(lineage, files, arrivals)
     plan = make_plan(instance, lineage, arrivals.versions, files, strays)
     requests, attempts = _choose(
         instance, lineage, plan, order, busy=busy, waiting=arrivals.waiting

@@ -16,6 +16,7 @@ from curation.tables import read_about
 from curation_assets.lineage import DECISION_ASSETS, IMAGE_ASSETS, Lineage
 from curation_assets.ownership import has_other_sources
 from curation_assets.shard_asset import recorded_versions
+from jobs.arrivals import Arrivals
 
 PARALLEL_READS = 16
 LARGER_THAN_EMPTY = 16 << 10
@@ -46,11 +47,12 @@ def output_files(lineage: Lineage, instance: dg.DagsterInstance | None = None) -
     return files
 
 
-def stray_shards(
-    lineage: Lineage, files: Collection[str], tars: Collection[str]
-) -> set[str]:
+def stray_shards(lineage: Lineage, files: Collection[str], arrivals: Arrivals) -> set[str]:
     """Name the shards that have files among the filtered ones, and no tar at the source."""
-    return set(find_strays(files, lineage.artifacts.filtered_folder, tars) if tars else ())
+    folder = lineage.artifacts.filtered_folder
+    if not arrivals.tars:
+        return set()
+    return set(find_strays(files, folder, arrivals.tars, arrivals.unseen))
 
 
 def _may_be_empty(listed: Mapping[str, StoredFile], folder: str) -> Iterator[str]:

@@ -178,6 +178,7 @@ def _distributions(found: Distributions) -> str:
 
 
 def _limits(manifest: Manifest) -> str:
+    told = "".join([f"- {_cell(warning)}.\n" for warning in manifest.warnings])
     return f"""## Known limits
 
 - Scores are opinions of models that err. A threshold keeps some bad samples and drops some
@@ -187,7 +188,7 @@ def _limits(manifest: Manifest) -> str:
   data.
 - {manifest.taken_down:,} samples were taken down at someone's wish, and are in no later
   release. Earlier releases still have them: delete those.
-"""
+{told}"""
 
 
 _ASKED = {

@@ -64,6 +64,8 @@ class Manifest:
     shards: tuple[ReleaseShard, ...] = ()
     documents: tuple[ReleaseFile, ...] = ()
     """Files that belong to no tar."""
+    warnings: tuple[str, ...] = ()
+    """What some other program's reader can't read of it."""
     card_sha256: str | None = None
     """Of the data card without what people may edit in it; None in releases of 0.1.0."""
 
@@ -99,7 +101,8 @@ class Manifest:
             raise _unreadable(where, f"{type(error).__name__}: {error}") from error
         if found != FORMAT:
             raise _unreadable(where, f"its format is {found}")
-        return replace(manifest, shards=shards, documents=documents)
+        told = tuple(manifest.warnings)
+        return replace(manifest, shards=shards, documents=documents, warnings=told)
 
 
 _NEVER_PUBLISHED = ("machine", "output", "s3")

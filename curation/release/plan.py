@@ -145,7 +145,9 @@ def plan_shard(
         for value in samples[name].to_pylist():
             digest.update(b"%d:" % len(data := str(value).encode()) + data)
     used = {s: rows[s] for s in pc.unique(samples["source_shard"]).to_pylist()}
-    form: Json = {"keys": settings.keys, "npy": settings.npy}
+    form: dict[str, Json] = {"keys": settings.keys, "npy": settings.npy}
+    if settings.extensions != "keep":  # so that others keep the fingerprint that they had
+        form["extensions"] = settings.extensions
     made_of = fingerprint("release_shard", FORMAT, form, digest.hexdigest(), used)
     return PlannedShard(number, samples, used, made_of)
 

@@ -49,6 +49,7 @@ from curation.release.plan import (
     packing,
     plan_release,
 )
+from curation.release.readers import find_unreadable
 from curation.release.shard import (
     ReleaseShard,
     Target,
@@ -149,8 +150,8 @@ def publish_release(
     Raises:
         InputError: There is nothing to release, or keys collide that are to be preserved.
         ReleaseExistsError: There is a release of that name.
-        StaleError: A filtered shard is made of something else than expected, was chosen by
-            another filter than the recipe's, or changes while it is released.
+        StaleError: A filtered shard is made of something else than expected, or changes
+            while it is released; or different filters chose them.
         TableError: The filtered shards' vectors are of different encoders.
     """
     options = options or ReleaseOptions()
@@ -195,7 +196,7 @@ def plan_next_release(
         output, filtered_folder, shards, settings, options.made_of
     )
     encoder = _only_encoder(filtered)
-    _check_filter(filtered, recipe)
+    chosen_by = _chosen_by(filtered, recipe)
     taken_down = read_takedowns(output)
     plan = plan_release(
         filtered,
@@ -217,7 +218,7 @@ def plan_next_release(
         number=previous.number + 1 if previous else 1,
         previous=previous.name if previous else None,
         created=utc_now(),
-        recipe=published_recipe(recipe.model_dump(mode="json")),
+        recipe=published_recipe(recipe.model_dump(mode="json") | {"filter": chosen_by}),
         packing=packing(settings),
         encoder=without_places(encoder),
         sources={s.shard: s.source_version for s in filtered if s.shard in used},
@@ -331,6 +332,7 @@ def bring_shards(
             shards.append(shard)
     manifest = replace(manifest, shards=tuple(shards))
     _refuse_published(target)  # another process was faster
+    manifest = replace(manifest, warnings=find_unreadable(target.storage, manifest))
     manifest = _described(target, manifest)
     _delete_strays(target, manifest)
     num_bytes = sum(file.num_bytes for file in manifest.files)
@@ -389,27 +391,30 @@ def _only_encoder(filtered: Sequence[FilteredShard]) -> Any:
     return encoder
 
 
-def _check_filter(filtered: Sequence[FilteredShard], recipe: Recipe) -> None:
-    """Refuse samples that another filter chose than the one that the manifest will name.
+def _chosen_by(filtered: Sequence[FilteredShard], recipe: Recipe) -> str:
+    """Give the filter that chose the samples, for the manifest to name.
+
+    It is the recipe's, but where what there is was released as it is, by an earlier one.
 
     Raises:
-        StaleError: It did; the message names the first shard and its filter.
+        StaleError: Several filters did; the message names two shards and theirs.
     """
-    known = {None, recipe.filter}
-    texts = {shard.filter for shard in filtered} - known
-    known |= {text for text in texts if text and _is_same(text, recipe.filter)}
-    others = [shard for shard in filtered if shard.filter not in known]
-    if others:
-        raise StaleError(
-            f"{len(others)} filtered shard(s) of {recipe.name} were not chosen by the "
-            f"recipe's filter, {recipe.filter.strip()!r}, which the release would name: "
-            f"{others[0].shard} was by {str(others[0].filter).strip()!r}. Run `curate run` "
-            "first, or release by the recipe that made them"
-        )
+    found = {shard.filter or recipe.filter: shard.shard for shard in filtered}
+    first, *others = found or {recipe.filter: ""}
+    for other in others:
+        if not _is_same(first, other):
+            raise StaleError(
+                f"the filtered shards of {recipe.name} were chosen by several filters, of "
+                f"which a release can name one: {found[first]} by {first.strip()!r}, "
+                f"{found[other]} by {other.strip()!r}; run `curate run` first"
+            )
+    return recipe.filter if _is_same(first, recipe.filter) else first
 
 
 def _is_same(text: str, other: str) -> bool:
     """Tell whether two filters say the same; one that can't be read any more does not."""
+    if text == other:
+        return True
     try:
         return make_filter(text).fingerprint() == make_filter(other).fingerprint()
     except CurationError:

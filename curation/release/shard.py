@@ -27,6 +27,7 @@ from curation.errors import (
 from curation.index import build_index
 from curation.npy import write_npy
 from curation.recipe import ReleaseSettings
+from curation.release.extensions import UNIFIED, unified_extensions
 from curation.release.json_key import MOST_BYTES, with_new_key
 from curation.release.plan import PlannedShard, shard_name
 from curation.release.sources import FilteredReader, rows_fingerprint
@@ -120,11 +121,17 @@ def write_shard(
         ReleaseMismatchError: What was written reads back as something else.
     """
     table = _table(filtered, planned)
-    renumber = target.settings.keys == "renumber"
-    if renumber:
-        parts = _renumbered_parts(filtered, planned, table)
+    renumber, unify = (
+        target.settings.keys == "renumber",
+        target.settings.extensions == "unify",
+    )
+    if renumber or unify:
+        names = _unified(filtered, planned, table) if unify else None
+        parts = _renamed_parts(filtered, planned, table, names, new_keys=renumber)
     else:
         parts = _preserved_parts(filtered, planned)
+    if unify:
+        table = _with_unified(table)
     used = [filtered.index(shard).file for shard in _sources(planned)]
 
     def check() -> None:
@@ -328,15 +335,49 @@ def _preserved_parts(filtered: FilteredReader, planned: PlannedShard) -> Iterato
             yield ByteRange(filtered.storage, member.path, member.header_start, member.end)
 
 
-def _renumbered_parts(
+_IMAGE_EXTENSION = "image_extension"  # as embeddings name it
+
+
+def _unified(
     filtered: FilteredReader, planned: PlannedShard, table: pa.Table
+) -> list[list[str]]:
+    """Give the extensions that the components of every sample are to have."""
+    images = [None] * len(table)
+    if _IMAGE_EXTENSION in table.column_names:
+        images = table[_IMAGE_EXTENSION].to_pylist()
+    samples = _members(filtered, planned)
+    return [
+        unified_extensions([member.extension for member in members], image)
+        for members, image in zip(samples, images, strict=True)
+    ]
+
+
+def _with_unified(table: pa.Table) -> pa.Table:
+    """Let the table say what images are called now."""
+    if _IMAGE_EXTENSION not in table.column_names:
+        return table
+    at = table.column_names.index(_IMAGE_EXTENSION)
+    there = table[_IMAGE_EXTENSION].is_valid()
+    names = pc.if_else(there, UNIFIED, pa.scalar(None, pa.string()))
+    return table.set_column(at, _IMAGE_EXTENSION, names).combine_chunks()
+
+
+def _renamed_parts(
+    filtered: FilteredReader,
+    planned: PlannedShard,
+    table: pa.Table,
+    extensions: list[list[str]] | None,
+    *,
+    new_keys: bool,
 ) -> Iterator[Part]:
-    """Write headers with the new keys; copy data with their padding."""
+    """Write headers with the new names; copy data with their padding."""
     storage = filtered.storage
     samples = _members(filtered, planned)
-    extensions = filtered.metadata_extensions
-    metadata = [m for members in samples for m in _metadata_of(members, extensions)]
-    read = _read_json(storage, metadata)
+    if extensions is None:
+        extensions = [[member.extension for member in members] for members in samples]
+    named = filtered.metadata_extensions
+    metadata = [m for members in samples for m in _metadata_of(members, named)]
+    read = _read_json(storage, metadata if new_keys else [])
     keys = planned.samples["key"].to_pylist()
     sources = zip(
         planned.samples["source_shard"].to_pylist(),
@@ -344,9 +385,9 @@ def _renumbered_parts(
         table["source_ranges"].to_pylist(),
         strict=True,
     )
-    for key, members, source in zip(keys, samples, sources, strict=True):
-        for member in members:
-            name = f"{key}.{member.extension}"
+    for key, members, own, source in zip(keys, samples, extensions, sources, strict=True):
+        for member, extension in zip(members, own, strict=True):
+            name = f"{key}.{extension}"
             data = read.get((member.path, member.data_start))
             if data is None:
                 yield format_header(name, member.size)

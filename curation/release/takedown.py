@@ -108,7 +108,12 @@ def take_down(
     taken_down = read_takedowns(output)
     gone = {n: mask_rows(table, taken_down) for n, table in tables.items()}
     settings = recipe.release.model_copy(
-        update={**previous.packing, "npy": bool(previous.recipe["release"]["npy"])}
+        update={
+            **previous.packing,
+            "npy": bool(previous.recipe["release"]["npy"]),
+            # the tars are copied, with the names that they have
+            "extensions": previous.recipe["release"].get("extensions", "keep"),
+        }
     )
     target = Target(output, release_folder(name), settings)
     staying = [table.filter(pa.array(~gone[n])) for n, table in tables.items()]

@@ -40,11 +40,14 @@ def release(
     output = open_storage(settings.output, settings.s3)
     if as_json:
         url = f"{output.url}/{made.folder}/{MANIFEST}" if made else None
-        print_json({"released": made.name if made else None, "manifest": url})
+        warnings = list(made.warnings) if made else []
+        released = made.name if made else None
+        print_json({"released": released, "manifest": url, "warnings": warnings})
     elif made is None:
         print_result("Nothing to release: the last release has it all.")
     else:
         print_result(
             f"{made.name}: {made.num_samples:,} samples in {len(made.shards):,} tars, "
-            f"{format_bytes(made.num_bytes)}, in {output.url}/{made.folder}"
+            f"{format_bytes(made.num_bytes)}, in {output.url}/{made.folder}",
+            *(f"warning: {warning}" for warning in made.warnings),
         )

@@ -32,7 +32,7 @@ def status(recipe: RecipeOption = Path("recipe.yaml"), as_json: JsonOption = Fal
         imports = due_imports(instance, lineage)
         arrivals = find_arrivals(instance, settings)
         files = output_files(lineage, instance)
-        strays = stray_shards(lineage, files, arrivals.tars)
+        strays = stray_shards(lineage, files, arrivals)
         plan = make_plan(instance, lineage, arrivals.versions, files, strays)
         troubles = current_troubles(settings, arrivals.tars, arrivals.troubles, instance)
     causes: dict[str, dict[str, str]] = {asset: {} for asset in lineage.imports}

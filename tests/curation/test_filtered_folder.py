@@ -69,6 +69,14 @@ def test_a_source_that_shows_nothing_takes_nothing_away(tmp_path: Path) -> None:
     assert there(output, FOLDER) == {*files_of("a"), *files_of("b")}
 
 
+def test_what_lies_below_what_could_not_be_read_is_not_gone(tmp_path: Path) -> None:
+    output = LocalStorage(tmp_path)
+    fill(output, "a", "locked/b", "locked/sub/c", "odd", "locked2/d")
+    assert settle_folder(output, FOLDER, ["a"], ["locked", "odd.tar"]) == ["locked2/d"]
+    known = read_shard_list(output, f"{FOLDER}/{SHARD_LIST}")
+    assert known == {"a", "locked/b", "locked/sub/c", "odd"}
+
+
 def test_neither_other_recipes_nor_releases_are_touched(tmp_path: Path) -> None:
     output = LocalStorage(tmp_path)
     others = ["filtered/mine-2/gone.tar", "filtered/other/gone.tar", "releases/m/0.tar"]

@@ -103,9 +103,9 @@ def test_a_missing_recipe_says_where_to_get_one(tmp_path: Path) -> None:
         (
             GOOD + "filtr: x\n",
             "4: filtr: There is no setting 'filtr'; did you mean filter or filtered? Those "
-            "that exist: card, checks, classifiers, complete_when, duplicates, encoder, filter, "
-            "filtered, images, imports, machine, name, nightly_cron, on_damage, output, "
-            "release, s3, source, text_encoder, texts, timezone.",
+            "that exist: card, checks, classifiers, complete_when, duplicates, encoder, "
+            "filter, filtered, images, imports, machine, name, nightly_cron, on_damage, "
+            "output, release, s3, source, text_encoder, texts, timezone.",
         ),
         (
             GOOD + "encoder:\n  model: x\n  wieghts: hub\n",

@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from curation.errors import InputError, NotFoundError, StaleError
+from curation.errors import InputError, StaleError, UnknownNameError
 from curation.recipe import Recipe
 from curation.tables import read_about
 from curation_assets.lineage import Lineage
@@ -27,7 +27,7 @@ from tests.conftest import Curated
 
 SHARDS = ["00000", "train/00001", "train/00002"]
 QUIET = LineProgress(lambda _: None)
-NARROW, WIDE = "width < 470", "width >= 470"
+NARROW, WIDE = "width < 257", "width >= 257"
 
 
 @pytest.fixture
@@ -75,14 +75,14 @@ def test_the_second_recipe_of_a_name_is_refused_and_changes_nothing(
     assert curated.output.list_files() == before
     manifest = make_release(wide, QUIET)
     assert manifest is not None
-    assert min(widths(curated, manifest.folder)) >= 470
+    assert min(widths(curated, manifest.folder)) >= 257
 
 
 def test_what_another_recipe_wrote_is_due_and_is_not_released(
     curated: Curated, wide: Recipe, home: dg.DagsterInstance
 ) -> None:
     overwrite(curated, as_narrow(wide), home)
-    assert max(widths(curated, "filtered")) < 470
+    assert max(widths(curated, "filtered")) < 257
     with open_instance(wide) as instance:
         due = current_plan(instance, Lineage(wide)).due
     assert set(due["selection"]) == set(due["filtered_shard"]) == set(SHARDS)
@@ -98,14 +98,16 @@ def test_what_another_recipe_wrote_is_due_and_is_not_released(
     curate(wide, QUIET)
     manifest = make_release(wide, QUIET)
     assert manifest is not None
-    assert min(widths(curated, manifest.folder)) >= 470
+    assert min(widths(curated, manifest.folder)) >= 257
 
 
-def test_a_release_as_it_is_never_names_another_filter_than_chose_its_samples(
+def test_a_release_as_it_is_names_the_filter_that_chose_its_samples(
     curated: Curated, wide: Recipe
 ) -> None:
-    with pytest.raises(StaleError, match=r"were not chosen by the recipe's filter"):
-        make_release(as_narrow(wide), QUIET, as_is=True)
+    manifest = make_release(as_narrow(wide), QUIET, as_is=True)
+    assert manifest is not None
+    assert manifest.recipe["filter"] == WIDE
+    assert min(widths(curated, manifest.folder)) >= 257
 
 
 @pytest.mark.parametrize("asset", ["embeddings", "scores", "duplicates", "selection"])
@@ -118,11 +120,11 @@ def test_a_table_of_something_else_is_read_by_nobody(curated: Curated, asset: st
     if asset != "selection":  # which is decided anew
         assert decide(recipe).missing == ("00000",)
     if asset == "embeddings":
-        with pytest.raises(NotFoundError):
+        with pytest.raises(UnknownNameError):  # nothing is known of any sample
             explain(recipe, key, ["00000"])
     else:
         (story,) = explain(recipe, key, ["00000"], SHARDS)
-        assert story.kept is None
+        assert (story.kept is None) == (asset != "scores")
         assert (story.scores == {}) == (asset == "scores")
 
 

@@ -421,3 +421,13 @@ def test_fifty_killed_releases_leave_whole_files_and_the_next_run_goes_on(
     tmp_path: Path,
 ) -> None:
     assert kill_releases(tmp_path, times=50) > 0
+
+
+def test_samples_of_different_filters_are_in_no_release() -> None:
+    output = MemoryStorage("output")
+    for shard, text in (("a", "width > 1"), ("b", "width  >  1"), ("c", "width > 2")):
+        write_filtered(output, shard, numbered(3), filter=text)
+    made = released(output, small_recipe(keys="renumber"), "a", "b")
+    assert made.recipe["filter"] == "width > 1"
+    with pytest.raises(StaleError, match="a by 'width > 1', c by 'width > 2'"):
+        release(output, small_recipe(), "a", "c")

@@ -63,6 +63,7 @@ def write_filtered(
     rows: str = "rows",
     vectors: bool = True,
     folder: str = FOLDER,
+    filter: str | None = None,
 ) -> None:
     """Write the raw tar of some samples, and its filtered shard."""
     raw = f"raw/{shard}.tar"
@@ -81,6 +82,7 @@ def write_filtered(
         rows=f"{shard} {rows}",
         source=f"version of {shard}",
         encoder=ENCODER,
+        **({"filter": filter} if filter else {}),
     )
 
 
@@ -128,12 +130,18 @@ def members(output: Storage, path: str) -> list[tuple[str, bytes]]:
         return [(m.name, tar.extractfile(m).read()) for m in tar]  # type: ignore[union-attr]
 
 
+def _image(sample: Sample) -> str | None:
+    images = ("jpg", "png", "webp", "JPG")
+    return next((name for name in images if name in sample), None)
+
+
 def _facts(keys: list[str], samples: Mapping[str, Sample], *, vectors: bool) -> pa.Table:
     images = [samples[key].get("jpg", b"") for key in keys]
     generator = np.random.default_rng(len(keys))
     columns = {
         "key": pa.array(keys, pa.string()),
         "image_bytes": pa.array(map(len, images), pa.int64()),
+        "image_extension": pa.array([_image(samples[key]) for key in keys], pa.string()),
         "sha256": [hashlib.sha256(image).hexdigest() for image in images],
         "format": pa.array(["jpeg"] * len(keys), pa.string()),
         "width": pa.array([64] * len(keys), pa.int32()),

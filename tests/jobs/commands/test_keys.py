@@ -14,7 +14,7 @@ import pytest
 
 from curation.errors import InputError
 from curation.recipe import load_recipe
-from curation.tables import EMBEDDINGS, read_table, write_table
+from curation.tables import EMBEDDINGS, read_table, table_about, write_table
 from jobs.commands.keys import keys
 from jobs.decide import decide
 from tests.conftest import Curated
@@ -76,7 +76,8 @@ def test_uids_are_written_as_datacomp_does(
         ]
         place = table.column_names.index("metadata")
         table = table.set_column(place, "metadata", pa.array(texts))
-        write_table(curated.output, path, EMBEDDINGS, table, fingerprint="any")
+        made_of = table_about(table)["fingerprint"]
+        write_table(curated.output, path, EMBEDDINGS, table, fingerprint=made_of)
     out = tmp_path / "uids.npy"
     assert run("keys", out, "--recipe", curated.recipe_file)[0] == 0
     pairs = [(int(uid[:16], 16), int(uid[16:32], 16)) for uid in uids.values()]

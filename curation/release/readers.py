@@ -1,0 +1,75 @@
+"""What other programs' readers can't read of a release, told by name before they fail.
+
+webdataset takes extensions in lower case, and refuses a sample that has one twice. Hugging
+Face's ``load_dataset("webdataset")`` wants the same components, to the letter, of every
+sample. Neither is told by a tar that is whole.
+
+Source: webdataset 1.0, ``tariterators.group_by_keys``; datasets 4, ``packaged_modules/
+webdataset``.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from curation.dali_index import parse_index
+from curation.release.manifest import Manifest
+from curation.storage.base import Storage
+
+MOST_KINDS = 4  # of samples, in a warning
+
+
+def find_unreadable(storage: Storage, manifest: Manifest) -> tuple[str, ...]:
+    """Say what some reader can't read of a release; reads the ``.idx`` of every tar.
+
+    Args:
+        storage: Where the release is.
+        manifest: Of the release, with its tars.
+    """
+    kinds: Counter[tuple[str, ...]] = Counter()
+    doubles: Counter[str] = Counter()
+    for shard in manifest.shards:
+        path = f"{manifest.folder}/{shard.files[1].path}"
+        for sample in parse_index(storage.read(path), path):
+            extensions = [entry.extension for entry in sample]
+            kinds[tuple(sorted(extensions))] += 1
+            twice = Counter(one.lower() for one in extensions)
+            doubles.update(one for one, count in twice.items() if count > 1)
+    return (*_doubled(doubles), *_mixed(kinds))
+
+
+def _doubled(doubles: Counter[str]) -> list[str]:
+    return [
+        f"webdataset refuses {count:,} sample(s) that have {one!r} twice, in capitals and "
+        "not; release.extensions: unify gives each a name of its own"
+        for one, count in doubles.most_common()
+    ]
+
+
+def _mixed(kinds: Counter[tuple[str, ...]]) -> list[str]:
+    """Warn of samples that have other components than most."""
+    if len(kinds) < 2:
+        return []
+    told = [f"{'+'.join(kind)} ({n:,})" for kind, n in kinds.most_common(MOST_KINDS)]
+    more = ["…"] * (len(kinds) > MOST_KINDS)
+    same = {
+        tuple(sorted({"jpg" if one in _IMAGES else one for one in _lower(kind)}))
+        for kind in kinds
+    }
+    mend = (
+        "release.extensions: unify calls all images jpg, and mends it"
+        if len(same) == 1
+        else "samples lack components that others have, which no setting mends"
+    )
+    return [
+        'Hugging Face\'s load_dataset("webdataset") wants the same files of every sample, '
+        f"and may refuse these: {', '.join([*told, *more])}; {mend}"
+    ]
+
+
+_IMAGES = frozenset(
+    ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "jp2", "gif", "avif")
+)
+
+
+def _lower(kind: Sequence[str]) -> list[str]:
+    return [extension.lower() for extension in kind]
