@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,18 +14,27 @@ if TYPE_CHECKING:
 SIDE = 96  # pixels of one picture
 BACKGROUND = (245, 245, 245)
 UNREADABLE = (200, 60, 60)
+TEXT = (255, 255, 255)
 MOST_PIXELS = 50_000_000  # of an image that is worth decoding for a thumbnail
 JPEG_QUALITY = 72  # about 3 kB per picture
 
 
-def contact_sheet(images: Sequence[bytes], *, columns: int = 8, side: int = SIDE) -> bytes:
+def contact_sheet(
+    images: Sequence[bytes],
+    *,
+    columns: int = 8,
+    side: int = SIDE,
+    reasons: Sequence[str | None] = (),
+) -> bytes:
     """Lay images out in rows, in their order, each whole and centred in a square.
 
     Args:
         images: Encoded images in any format that Pillow reads. One that it can't read,
-            or that is larger than 50 million pixels, shows as a red square.
+            or that is larger than 50 million pixels, shows as a red square that says why.
         columns: Pictures in a row.
         side: Of a square, in pixels.
+        reasons: Why an image could not be used, in the order of ``images``: what its red
+            square says. Without any, it says what is wrong here.
 
     Returns:
         A JPEG, ``columns * side`` wide; of fewer columns if there are fewer images.
@@ -35,7 +45,8 @@ def contact_sheet(images: Sequence[bytes], *, columns: int = 8, side: int = SIDE
     rows = max(1, math.ceil(len(images) / columns))
     sheet = Image.new("RGB", (columns * side, rows * side), BACKGROUND)
     for position, data in enumerate(images):
-        picture = _thumbnail(data, side - 4)
+        reason = reasons[position] if position < len(reasons) else None
+        picture = _thumbnail(data, side - 4, reason)
         left = position % columns * side + (side - picture.width) // 2
         top = position // columns * side + (side - picture.height) // 2
         sheet.paste(picture, (left, top))
@@ -44,18 +55,40 @@ def contact_sheet(images: Sequence[bytes], *, columns: int = 8, side: int = SIDE
     return out.getvalue()
 
 
-def _thumbnail(data: bytes, side: int) -> "Image.Image":
+def _thumbnail(data: bytes, side: int, reason: str | None) -> "Image.Image":
     from PIL import Image
 
     try:
         with quiet_libraries(), Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:
-                return Image.new("RGB", (side, side), UNREADABLE)
+                size = f"{image.width} x {image.height} pixels"
+                return _written(reason or f"too large to be shown: {size}", side)
             image.draft(
                 "RGB", (side * 2, side * 2)
             )  # decodes JPEG at a fraction of its size
             picture = image.convert("RGB")
     except Exception:  # hostile bytes make Pillow raise errors of every kind
-        return Image.new("RGB", (side, side), UNREADABLE)
+        return _written(reason or ("not an image" if data else "no bytes"), side)
     picture.thumbnail((side, side))
     return picture
+
+
+def _written(reason: str, side: int) -> "Image.Image":
+    """Write on a red square why there is no picture, as much of it as there is room."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    square = Image.new("RGB", (side, side), UNREADABLE)
+    draw = ImageDraw.Draw(square)
+    font = ImageFont.load_default()
+    # the font that Pillow falls back to has no other characters
+    plain = "".join(c if " " <= c <= "~" else "?" for c in " ".join(reason.split()))
+    width, height = max(draw.textlength("n", font), 1), 12
+    lines = textwrap.wrap(
+        plain,
+        max(int((side - 4) / width), 4),
+        max_lines=max(side // height, 1),
+        placeholder="...",
+    )
+    for number, line in enumerate(lines):
+        draw.text((2, 2 + number * height), line, TEXT, font)
+    return square

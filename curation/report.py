@@ -32,7 +32,7 @@ class Picture:
     shard: str
     key: str
     image: bytes
-    """Encoded; what can't be decoded shows as a red square."""
+    """Encoded; what can't be decoded shows as a red square with its note."""
     note: str = ""
     """What it is shown for: a score, its reasons."""
     caption: str = ""
@@ -244,7 +244,9 @@ def _group(group: PicturedGroup) -> str:
 
 
 def _figure(picture: Picture, kind: str = "picture") -> str:
-    data = base64.b64encode(contact_sheet([picture.image], side=PICTURE_SIDE)).decode()
+    reasons = [picture.note or None]
+    sheet = contact_sheet([picture.image], side=PICTURE_SIDE, reasons=reasons)
+    data = base64.b64encode(sheet).decode()
     texts = (("key", picture.key), ("note", picture.note), ("caption", picture.caption))
     below = "".join(
         f'<div class="{kind}"><bdi>{html_text(text, LONGEST_TEXT)}</bdi></div>'

@@ -491,8 +491,10 @@ def read_about(storage: Storage, path: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Footer:
-    """What the footer of a table's file says of its rows."""
+    """What the footer of a table's file says of it and its rows."""
 
+    about: Mapping[str, Any]
+    """As :func:`read_about`, without ``num_rows``."""
     num_rows: int
     filled: Mapping[str, int]
     """For the columns that were asked for, how many rows have a value."""
@@ -514,23 +516,23 @@ def read_footer(
         TableError: It is no Parquet file, or another kind of table.
     """
     with storage.open_reader(path) as file, _translated(storage, path):
-        parquet = pq.ParquetFile(file)
-        _check_kind(kind, _about(parquet), f"{storage.url}/{path}")
-        _check_schema(kind, parquet.schema_arrow, f"{storage.url}/{path}")
-        return Footer(
-            parquet.metadata.num_rows,
-            {name: _num_values(parquet, name) for name in columns},
-        )
+        found = pq.read_metadata(storage.local_path(path) or file)
+        about = _read_about(found.metadata)
+        _check_kind(kind, about, f"{storage.url}/{path}")
+        counts = {name: _num_values(found, name) for name in columns}
+    if None in counts.values():  # another program wrote the file
+        table = read_table(storage, path, kind, columns)
+        counts = {name: len(table) - table[name].null_count for name in columns}
+    return Footer(about, found.num_rows, {name: n or 0 for name, n in counts.items()})
 
 
-def _num_values(parquet: pq.ParquetFile, name: str) -> int:
-    column = parquet.schema_arrow.names.index(name)
-    groups = [parquet.metadata.row_group(n) for n in range(parquet.num_row_groups)]
+def _num_values(found: pq.FileMetaData, name: str) -> int | None:
+    column = found.schema.names.index(name)
+    groups = [found.row_group(number) for number in range(found.num_row_groups)]
     counts = [group.column(column).statistics for group in groups]
-    if all(found is not None and found.has_null_count for found in counts):
-        return sum(int(found.num_values) for found in counts)  # nulls are not counted
-    values = parquet.read(columns=[name])[name]  # another program wrote the file
-    return int(len(values) - values.null_count)
+    if any(count is None or not count.has_null_count for count in counts):
+        return None
+    return sum(int(count.num_values) for count in counts)  # nulls are not among them
 
 
 def table_about(table: pa.Table) -> dict[str, Any]:
@@ -613,8 +615,11 @@ def _check_schema(kind: TableKind, found: pa.Schema, where: str) -> None:
 
 
 def _about(parquet: pq.ParquetFile) -> dict[str, Any]:
-    metadata = parquet.schema_arrow.metadata or {}
-    about = json.loads(metadata.get(METADATA_KEY, b"{}"))
+    return _read_about(parquet.schema_arrow.metadata)
+
+
+def _read_about(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    about = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
     return about if isinstance(about, dict) else {}
 
 

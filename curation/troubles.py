@@ -23,7 +23,7 @@ from curation.artifacts import Artifacts
 from curation.errors import NotFoundError, TableError
 from curation.storage.base import Storage, StoredFile
 from curation.table_checks import quarantine_faults
-from curation.tables import CATALOG, EMBEDDINGS, read_about, read_footer, read_table
+from curation.tables import CATALOG, EMBEDDINGS, Footer, read_footer, read_table
 from curation.tar_walk import AFTER_THE_END
 
 PARALLEL_READS = 16
@@ -115,6 +115,10 @@ def catalog_troubles(storage: Storage, path: str, shard: str) -> list[Trouble]:
         TableError: It can't be read.
     """
     footer = read_footer(storage, path, CATALOG, ["loss"])
+    return _of_catalog(storage, path, shard, footer)
+
+
+def _of_catalog(storage: Storage, path: str, shard: str, footer: Footer) -> list[Trouble]:
     if not footer.num_rows:
         return [Trouble(shard, NO_SAMPLES, "warning", LEAVE_OUT)]
     if not footer.filled["loss"]:
@@ -178,13 +182,11 @@ def _of_shard(
     catalog, embeddings = artifacts.catalog(shard), artifacts.embeddings(shard)
     found: list[Trouble] = []
     try:
-        about = read_about(output, catalog)
-        if (about.get("shard_bytes"), about.get("shard_version")) != (
-            tar.size,
-            tar.version,
-        ):
+        footer = read_footer(output, catalog, CATALOG, ["loss"])
+        of = footer.about.get("shard_bytes"), footer.about.get("shard_version")
+        if of != (tar.size, tar.version):
             return []  # another tar's
-        found += catalog_troubles(output, catalog, shard)
+        found += _of_catalog(output, catalog, shard, footer)
         found += quarantine_troubles(output, embeddings, shard, most)
         found += text_troubles(output, embeddings, shard)
     except NotFoundError:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.contact_sheet import contact_sheet
 from curation.errors import CurationError
@@ -26,17 +27,21 @@ def picture_sheets(
     Args:
         source: Where the shard is.
         tar: Its path there.
-        titled: Title to samples, with ``image_start`` and ``image_bytes``; those without
-            an image are passed over.
+        titled: Title to samples, with ``image_start`` and ``image_bytes``, and ``error``
+            where some may be quarantined: of those that have no picture it is shown why.
+            Other samples without an image are passed over.
 
     Returns:
         Markdown with pictures as data URLs, which the UI renders.
     """
     sections = []
     for title, samples in list(titled.items())[:MOST_SHEETS]:
-        images = _read_images(source, tar, samples)
-        if images:
-            data = base64.b64encode(contact_sheet(images, side=SIDE)).decode()
+        shown = _with_something_to_show(samples)
+        if shown.num_rows:
+            images = _read_images(source, tar, shown)
+            reasons = shown["error"].to_pylist() if "error" in shown.column_names else ()
+            sheet = contact_sheet(images, side=SIDE, reasons=reasons)
+            data = base64.b64encode(sheet).decode()
             sections.append(f"{title}\n\n![{title}](data:image/jpeg;base64,{data})")
     return dg.MetadataValue.md("\n\n".join(sections) or "(no pictures)")
 
@@ -51,13 +56,21 @@ def count_table(name: str, counts: Mapping[str, int]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(records, schema=schema)
 
 
-def _read_images(source: Storage, tar: str, samples: pa.Table) -> Sequence[bytes]:
-    present = samples.filter(samples["image_start"].is_valid()).slice(0, PICTURES_PER_SHEET)
-    starts, sizes = present["image_start"].to_pylist(), present["image_bytes"].to_pylist()
+def _with_something_to_show(samples: pa.Table) -> pa.Table:
+    has = samples["image_start"].is_valid()
+    if "error" in samples.column_names:
+        has = pc.or_(has, samples["error"].is_valid())
+    return samples.filter(has).slice(0, PICTURES_PER_SHEET)
 
-    def read(start: int, size: int) -> bytes:
+
+def _read_images(source: Storage, tar: str, samples: pa.Table) -> Sequence[bytes]:
+    starts, sizes = samples["image_start"].to_pylist(), samples["image_bytes"].to_pylist()
+
+    def read(start: int | None, size: int | None) -> bytes:
+        if start is None:
+            return b""
         try:
-            return source.read(tar, start, start + size)
+            return source.read(tar, start, start + (size or 0))
         except CurationError:  # a picture is not worth failing for
             return b""
 

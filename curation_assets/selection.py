@@ -33,7 +33,7 @@ from curation_assets.shard_asset import (
 )
 from resources.progress import Progress
 
-_IMAGE_RANGE = ["image_start", "image_bytes"]
+_IMAGE_RANGE = ["image_start", "image_bytes", "error"]
 
 
 def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:

@@ -70,6 +70,8 @@ def shorten(text: str, most: int = 32) -> str:
 
 NEVER_CUT = 8
 """Characters up to which a cell is shown whole, be the terminal as narrow as it is."""
+LONGEST_NAME = 40
+"""Characters of the first column up to which it is not broken over lines."""
 
 
 def result_table(
@@ -82,13 +84,14 @@ def result_table(
     for position, column in enumerate(columns):
         numbers = all(isinstance(row[position], int | float) for row in rows)
         longest = max(len(_cell(row[position])) for row in [columns, *rows])
-        # the first column names the row; the others may be broken over lines, not numbers
+        # the first column names the row; the others, and a name that would leave them no
+        # room, may be broken over lines, not numbers
         table.add_column(
             told(column),
             justify="right" if rows and numbers else "left",
-            no_wrap=not position,
+            no_wrap=not position and longest <= LONGEST_NAME,
             overflow="fold",  # a hash or a path is longer than many a column
-            min_width=min(longest, NEVER_CUT),
+            min_width=longest if numbers else min(longest, NEVER_CUT),
         )
     for row in rows:
         table.add_row(*(_cell(value) for value in row))

@@ -70,7 +70,7 @@ def make_report(recipe: Recipe) -> Report:
     return Report(
         title=f"Selection {recipe.name}",
         filter=decided.filter.canonical(),
-        funnel=count_funnel(decided.selections.values()),
+        funnel=count_funnel(decided.selections.values(), decided.filter),
         histograms=[
             *map(_threshold_histogram, previews),
             *_other_histograms(scores, {found.threshold.subject for found in previews}),

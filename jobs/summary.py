@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from curation.filters import make_filter
 from curation.funnel import Funnel, count_funnel
 from curation.recipe import Recipe
 from curation.storage import Storage, open_storage
@@ -62,7 +63,10 @@ def summarize(recipe: Recipe, shards: Sequence[str]) -> Summary:
         num_shards=len(shards),
         num_selected_shards=len(selected),
         num_filtered_shards=len(filtered),
-        funnel=count_funnel(read_table(output, path(s), SELECTION) for s in selected),
+        funnel=count_funnel(
+            (read_table(output, path(s), SELECTION) for s in selected),
+            make_filter(recipe.filter),
+        ),
         raw_bytes=sum(tar.size for tar in tars.values()),
         filtered_bytes=_tar_bytes(output, folder, filtered),
         filtered_folder=f"{output.url}/{folder}",

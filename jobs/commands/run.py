@@ -102,8 +102,13 @@ def _decided(summary: Summary) -> list[Table | str]:
     rows += [(f"  dropped: {reason}", count) for reason, count in funnel.reasons.items()]
     rows += [("samples kept", funnel.kept)]
     empty = None if funnel.kept else explain_empty(funnel.samples, funnel.reasons)
+    several = (
+        f"{funnel.dropped:,} samples were dropped; one that several conditions drop counts "
+        "for each of them."
+    )
     return [
         result_table("", ("", "count"), rows),
+        *([several] if funnel.overlaps else []),
         _amount(summary),
         *([f"warning: {empty}"] if empty else []),
     ]

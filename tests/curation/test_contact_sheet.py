@@ -29,10 +29,33 @@ def test_pictures_stand_in_rows_in_their_order() -> None:
         assert all(abs(a - b) < 12 for a, b in zip(found, colour, strict=True))
 
 
+def ink(sheet: Image.Image) -> int:
+    """Count the pixels of a sheet that are as light as text."""
+    return sum(min(pixel) > 200 for pixel in zip(*[iter(sheet.tobytes())] * 3, strict=True))
+
+
 @pytest.mark.parametrize("data", [b"", b"<html>", image((0, 0, 0))[:60]])
-def test_what_cannot_be_read_shows_as_red(data: bytes) -> None:
-    red, green, _ = opened(contact_sheet([data])).getpixel((SIDE // 2, SIDE // 2))  # type: ignore[misc]
+def test_what_cannot_be_read_shows_as_red_with_the_reason(data: bytes) -> None:
+    sheet = opened(contact_sheet([data])).crop((4, 4, SIDE - 4, SIDE - 4))
+    red, green, _ = sheet.getpixel((SIDE // 2, SIDE - 12))  # type: ignore[misc]
     assert red > 150 > green
+    assert ink(sheet) > 30
+    told = opened(contact_sheet([data], reasons=["cut off: 3 of 900 rows are there"]))
+    assert ink(told.crop((4, 4, SIDE - 4, SIDE - 4))) > ink(sheet)
+
+
+@pytest.mark.parametrize("reason", ["x" * 500, "a b " * 99, "żółć\x1b[2J\n日本", " ", "\0"])
+@pytest.mark.parametrize("side", [12, SIDE])
+def test_any_reason_fits_its_square(reason: str, side: int) -> None:
+    sheet = opened(contact_sheet([b"", image((0, 200, 0))], side=side, reasons=[reason]))
+    assert sheet.size == (2 * side, side)
+    red, green, _ = sheet.getpixel((side + side // 2, side // 2))  # type: ignore[misc]
+    assert green > 150 > red
+
+
+def test_an_image_that_can_be_read_is_shown_whatever_is_said_against_it() -> None:
+    good = image((0, 0, 200))
+    assert contact_sheet([good], reasons=["too dark"]) == contact_sheet([good])
 
 
 def test_an_enormous_image_is_not_decoded() -> None:

@@ -30,6 +30,7 @@ from curation.tables import (
     embedding_matrix,
     embedding_type,
     read_about,
+    read_footer,
     read_table,
     to_polars,
     write_table,
@@ -339,3 +340,24 @@ def test_polars_sees_arrays_of_float(given_rows: tuple[np.ndarray, np.ndarray]) 
 def test_polars_sees_a_table_without_vectors_as_it_is() -> None:
     table = filled(SELECTION)
     assert to_polars(table).to_dicts() == table.to_pylist()
+
+
+@pytest.mark.parametrize("kind", [CATALOG, EMBEDDINGS], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("num_rows", [0, 1, 5])
+def test_the_footer_counts_rows_and_values_as_the_columns_do(
+    kind: TableKind, num_rows: int
+) -> None:
+    storage, table = MemoryStorage(), filled(kind, num_rows)
+    names = [field.name for field in kind.columns]
+    write_table(storage, "t", kind, table, fingerprint="x", row_groups=[1] * num_rows)
+    found = read_footer(storage, "t", kind, names)
+    assert found.num_rows == num_rows
+    assert found.about["fingerprint"] == "x"
+    assert found.filled == {n: num_rows - table[n].null_count for n in names}
+    written = pq.read_table(io.BytesIO(storage.read("t")))
+    sink = io.BytesIO()
+    pq.write_table(written, sink, write_statistics=False)  # as another program may
+    storage.write("t", sink.getvalue())
+    assert read_footer(storage, "t", kind, names).filled == found.filled
+    with pytest.raises(TableError, match="expected a selection"):
+        read_footer(storage, "t", SELECTION, ["key"])

@@ -44,11 +44,24 @@ def test_samples_without_an_image_and_empty_groups_are_passed_over() -> None:
     assert picture_sheets(storage, "a.tar", {"a": nothing}).value == "(no pictures)"
 
 
+def test_of_quarantined_samples_the_reason_is_shown_also_without_an_image() -> None:
+    storage, samples = shard_with(2)
+    none = pa.table({"image_start": pa.array([None], pa.int64()), "image_bytes": [None]})
+    both = pa.concat_tables([samples, none.cast(samples.schema)])
+    both = both.append_column("error", pa.array([None, "cut off", "no image"]))
+    (sheet,) = sheets_in(str(picture_sheets(storage, "a.tar", {"a": both}).value))
+    assert sheet.size == (3 * SIDE, SIDE)
+    last = sheet.convert("RGB").crop((2 * SIDE + 4, 4, 3 * SIDE - 4, SIDE - 4))
+    red, green, _ = last.getpixel((SIDE // 2, SIDE - 16))  # type: ignore[misc]
+    assert red > 150 > green
+    assert last.convert("L").getextrema()[1] > 200  # what is written on it
+
+
 def test_a_shard_that_is_gone_shows_red_squares_instead_of_failing() -> None:
     _, samples = shard_with(2)
     text = str(picture_sheets(MemoryStorage(), "gone.tar", {"a": samples}).value)
     (sheet,) = sheets_in(text)
-    red, green, _ = sheet.convert("RGB").getpixel((SIDE // 2, SIDE // 2))  # type: ignore[misc]
+    red, green, _ = sheet.convert("RGB").getpixel((SIDE // 2, SIDE - 8))  # type: ignore[misc]
     assert red > 150 > green
 
 

@@ -57,6 +57,23 @@ def test_numbers_are_shown_whole_where_columns_are_many(width: int) -> None:
     assert all(f" {number}% " in shown for number in range(91, 101))
 
 
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize(
+    "reason", ["x", "a > 1 or " * 9, f'selected("/{"path" * 60}.parquet")']
+)
+def test_counts_are_shown_whole_beside_a_reason_of_any_length(
+    width: int, reason: str
+) -> None:
+    rows = [("samples in", 12_345_678_901), (f"  dropped: {reason}", 98_765)]
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(result_table("", ("", "count"), rows), soft_wrap=True)
+    shown = console.export_text()
+    assert " 12,345,678,901 " in shown and " 98,765 " in shown
+    assert reason.replace(" ", "") in "".join(
+        line.split("│")[1].replace(" ", "") for line in shown.splitlines() if "│" in line
+    )
+
+
 def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": [1, "ü"]})
     assert json.loads(capsys.readouterr().out) == {"a": [1, "ü"]}
