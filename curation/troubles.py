@@ -166,12 +166,12 @@ def text_troubles(storage: Storage, path: str, shard: str) -> list[Trouble]:
         NotFoundError: There is no such file.
         TableError: It can't be read.
     """
-    about = read_about(storage, path)
-    counts = about.get("unreadable_texts", {})
+    footer = read_footer(storage, path, EMBEDDINGS, ())
+    counts = footer.about.get("unreadable_texts", {})
     told = [f"{name} of {count:,}" for name, count in counts.items()]
     if not told:
         return []
-    what = f"{' and '.join(told)} of {about['num_rows']:,} samples can't be read whole"
+    what = f"{' and '.join(told)} of {footer.num_rows:,} samples can't be read whole"
     return [Trouble(shard, what, "note", MEND_TEXTS)]
 
 
