@@ -10,8 +10,10 @@ members with one key, wherever they lie. What belongs to no sample is a loss wit
 reason: nothing is left out in silence.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -166,9 +168,23 @@ def read_catalog(storage: Storage, path: str) -> ShardIndex:
     """
     catalog = read_table(storage, path, CATALOG).combine_chunks()
     about = read_about(storage, path)
-    file = StoredFile(about["shard"], about["shard_bytes"], about["shard_version"])
+    file = _indexed_file(about)
     headers = tuple((start, stop) for start, stop in about["global_headers"])
     return ShardIndex(file, catalog.replace_schema_metadata(), headers)
+
+
+def read_indexed_file(storage: Storage, path: str) -> StoredFile:
+    """Tell which version of its shard a catalog is of, whose places mean that alone.
+
+    Raises:
+        NotFoundError: There is no such file.
+        TableError: It is no Parquet file.
+    """
+    return _indexed_file(read_about(storage, path))
+
+
+def _indexed_file(about: Mapping[str, Any]) -> StoredFile:
+    return StoredFile(about["shard"], about["shard_bytes"], about["shard_version"])
 
 
 def _components(table: pa.Table, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

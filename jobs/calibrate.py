@@ -19,6 +19,7 @@ from curation.dedup.calibrate import (
 from curation.dedup.edits import EDITS
 from curation.embedding import embed_samples
 from curation.errors import InputError, NotFoundError
+from curation.index import read_indexed_file
 from curation.recipe import Recipe
 from curation.recipe_tools import make_tools
 from curation.report import Picture
@@ -26,7 +27,7 @@ from curation.samples import Component, Sample
 from curation.storage import open_storage
 from curation.tables import EMBEDDINGS, read_table
 from curation_assets.lineage import Lineage
-from curation_assets.partitions import list_shards, tar_path
+from curation_assets.partitions import list_shards
 
 _WHERE = ["key", "error", "sha256", "image_start", "image_bytes"]
 _EXTENSION = "image"  # of what is embedded here: formats are known by content
@@ -69,8 +70,14 @@ def draw_images(recipe: Recipe, num_images: int, *, seed: int = 0) -> list[Drawn
     listed = [places[sha256] for sha256 in sorted(places)]
     count = min(num_images, len(listed))
     chosen = np.random.default_rng(seed).choice(len(listed), count, replace=False)
+    output, artifacts = open_storage(recipe.output, recipe.s3), Lineage(recipe).artifacts
+
+    def read(shard: str, start: int, size: int) -> bytes:
+        tar = read_indexed_file(output, artifacts.catalog(shard))
+        return source.read_version(tar, start, start + size)
+
     return [
-        Drawn(shard, key, source.read(tar_path(shard), start, start + size))
+        Drawn(shard, key, read(shard, start, size))
         for shard, key, start, size in (listed[i] for i in sorted(chosen.tolist()))
     ]
 

@@ -17,6 +17,7 @@ from curation.classifiers import make_classifiers
 from curation.copy_groups import CopyGroup, largest_groups
 from curation.errors import CurationError
 from curation.funnel import count_funnel
+from curation.index import read_indexed_file
 from curation.preview import HISTOGRAM_BINS, Preview, find_thresholds, preview_threshold
 from curation.recipe import Recipe
 from curation.report import Gallery, Histogram, Picture, PicturedGroup, Report
@@ -24,7 +25,6 @@ from curation.selection import QUARANTINED
 from curation.storage import open_storage
 from curation.tables import EMBEDDINGS, read_table
 from curation_assets.lineage import Lineage
-from curation_assets.partitions import tar_path
 from jobs.decide import Decided, decide
 
 PICTURES = 16  # in a gallery
@@ -237,6 +237,7 @@ _SHOWN = ["key", "image_start", "image_bytes", "caption"]
 def _read_pictures(recipe: Recipe, wanted: Sequence[Place]) -> _Pictures:
     """Read the images and captions of some samples by byte range; reads run in threads."""
     source = open_storage(recipe.source, recipe.s3)
+    output, artifacts = open_storage(recipe.output, recipe.s3), Lineage(recipe).artifacts
     facts = dict(_facts(recipe, wanted))
 
     def read(place: Place) -> bytes:
@@ -244,7 +245,8 @@ def _read_pictures(recipe: Recipe, wanted: Sequence[Place]) -> _Pictures:
         if start is None:
             return b""
         try:
-            return source.read(tar_path(place[0]), start, start + size)
+            tar = read_indexed_file(output, artifacts.catalog(place[0]))
+            return source.read_version(tar, start, start + size)
         except CurationError:  # a picture is not worth failing for
             return b""
 

@@ -13,11 +13,19 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.errors import NotFoundError, TableError
-from curation.index import ShardIndex, build_index, read_catalog, split_names, write_catalog
+from curation.errors import NotFoundError, StaleError, TableError
+from curation.index import (
+    ShardIndex,
+    build_index,
+    read_catalog,
+    read_indexed_file,
+    split_names,
+    write_catalog,
+)
 from curation.storage import LocalStorage, MemoryStorage, S3Storage
 from curation.tar import read_members
 from curation.testing import tars
+from curation.testing.image_shards import make_tar
 from curation.testing.tars import BLOCK, MadeTar, TarMember, write_tar
 
 KEY_AND_EXTENSION = re.compile(r"((?:.*/)?[^./]+)[.]([^/]+)", re.DOTALL)
@@ -212,3 +220,16 @@ def test_a_shard_on_s3_has_the_same_index(s3_storage: S3Storage) -> None:
     assert index.catalog.equals(index_of(tar).catalog)
     write_catalog(s3_storage, "x/a.parquet", index, fingerprint="f")
     assert read_catalog(s3_storage, "x/a.parquet").file == s3_storage.stat("x/a.tar")
+
+
+def test_a_catalog_tells_which_version_of_a_shard_it_is_of() -> None:
+    storage = MemoryStorage()
+    storage.write("a.tar", make_tar([("1.jpg", b"x"), ("1.txt", b"y")]))
+    index = build_index(read_members(storage, "a.tar"))
+    write_catalog(storage, "a.catalog", index, fingerprint="f")
+    file = read_indexed_file(storage, "a.catalog")
+    assert file == storage.stat("a.tar") == read_catalog(storage, "a.catalog").file
+    assert storage.read_version(file, 512, 513) == b"x"
+    storage.write("a.tar", make_tar([("2.jpg", b"x"), ("2.txt", b"y")]))
+    with pytest.raises(StaleError, match="the shard was replaced"):
+        storage.read_version(file, 512, 513)
