@@ -12,7 +12,6 @@ import numpy as np
 
 from curation.embedding_workers import EmbeddingTools
 from curation.errors import CurationError
-from curation.index import read_indexed_file
 from curation.parity import stored_cosines
 from curation.storage import Storage
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_table
@@ -23,6 +22,7 @@ from curation_assets.check_records import (
     shards_to_check,
 )
 from curation_assets.lineage import Lineage
+from curation_assets.partitions import tar_path
 
 NUM_IMAGES = 8
 MEDIAN_COSINE = 0.998
@@ -98,9 +98,10 @@ def sampled_cosines(
     rows = good[:: max(len(good) // NUM_IMAGES, 1)][:NUM_IMAGES]
     chosen = table.take(rows)
     places = chosen.select(["image_start", "image_bytes"]).to_pylist()
-    tar = read_indexed_file(output, lineage.artifacts.catalog(shard))
     images = [
-        source.read_version(tar, at["image_start"], at["image_start"] + at["image_bytes"])
+        source.read(
+            tar_path(shard), at["image_start"], at["image_start"] + at["image_bytes"]
+        )
         for at in places
     ]
     vectors = embedding_matrix(chosen[EMBEDDING])[0]
