@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from curation.embedders.base import Embedder
-from curation.errors import InputError
+from curation.errors import InputError, shortened
 from curation.image_facts import FACTS, measure_images, pixel_sha256
 from curation.image_loaders.base import EncodedImage, ImageBatch, ImageLoader
 from curation.recipe import DEFAULT_TEXTS, ImageSettings, TextSettings
@@ -189,12 +189,13 @@ class _Results:
             vectors[row] = found[slot]
             valid[row] = True
         _quarantine_infinite(columns["error"], vectors, valid)
+        columns["error"] = _reasons(columns["error"])
         arrays = {
             kind.name: pa.array(columns[kind.name], kind.type)
             for kind in EMBEDDINGS.columns
         }
         if ledger.settings.on_corruption == "keep":
-            arrays[CORRUPTION] = pa.array(corruption, pa.string())
+            arrays[CORRUPTION] = pa.array(_reasons(corruption), pa.string())
         return pa.table(arrays | {EMBEDDING: embedding_column(vectors, valid)})
 
 
@@ -216,6 +217,10 @@ def _quarantine_infinite(
     for row in np.flatnonzero(valid & ~np.isfinite(vectors).all(axis=1)):
         errors[row] = "the model gave no finite vector; use precision: fp32"
         valid[row] = False
+
+
+def _reasons(found: list[str | None]) -> list[str | None]:
+    return [None if reason is None else shortened(reason) for reason in found]
 
 
 def _on_host(parts: list["torch.Tensor"]) -> np.ndarray:

@@ -8,6 +8,7 @@ Images may change after they were imported. What is there keeps its place then, 
 comes after it, and what is gone leaves a hole: no shard is rewritten but those concerned.
 """
 
+import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from curation.errors import InputError, NotFoundError
+from curation.errors import InputError, NotFoundError, shortened
 from curation.fingerprint import fingerprint
 from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension
 from curation.ingest.sample_lists import CAPTION, metadata_json, read_list
@@ -39,6 +40,9 @@ Item = TypeVar("Item")
 
 OnShard = Callable[[str, int], object]
 """Is told each shard that is there, and how many samples it has."""
+
+
+FORBIDDEN = "there is no permission to read it; its image is imported without it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,9 @@ class ImageImport:
     @property
     def problems(self) -> list[tuple[str, str]]:
         """Give the path of everything that is not imported, and why it isn't."""
-        return [(shown_name(one.path), one.problem or "") for one in self.refused]
+        return [
+            (shown_name(one.path), shortened(one.problem or "")) for one in self.refused
+        ]
 
     def fingerprint(self) -> str:
         """Hash what the shards are made of."""
@@ -169,6 +175,8 @@ def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImpo
     survey = source.survey()
     listed = survey.files
     side_files = [file for file in listed if _is_side(file.path)]
+    forbidden = {file.path for file in side_files if not _may_be_read(source, file)}
+    side_files = [file for file in side_files if file.path not in forbidden]
     sides = {_side_name(file.path): file for file in side_files}
     candidates = [file for file in listed if not _is_side(file.path)]
     found = []
@@ -183,6 +191,7 @@ def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImpo
             )
         found.append(one)
     found += [FoundFile(entry.path, problem=entry.reason) for entry in survey.unusable]
+    found += [FoundFile(path, problem=FORBIDDEN) for path in sorted(forbidden)]
     found += [
         FoundFile(file.path, file, problem="belongs to no image that is imported")
         for file in side_files
@@ -391,6 +400,13 @@ def _looked_up(source: Storage, row: Mapping[str, Any]) -> FoundFile:
     caption = row[CAPTION].encode() if row[CAPTION] else None
     metadata = metadata_json({n: v for n, v in row.items() if n != CAPTION}).encode()
     return FoundFile(path, file, one.extension, one.problem, caption, metadata)
+
+
+def _may_be_read(source: Storage, file: StoredFile) -> bool:
+    """Tell beforehand: a caption that can't be read would end the writing of its shard."""
+    place = source.local_path(file.path)
+    as_it_runs = os.access in os.supports_effective_ids
+    return place is None or os.access(place, os.R_OK, effective_ids=as_it_runs)
 
 
 def _is_side(path: str) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from curation.embedders.base import Embedder
 from curation.embedding import CORRUPTION, embed_samples
-from curation.errors import InputError
+from curation.errors import MOST_REASON, InputError
 from curation.fingerprint import Json
 from curation.image_loaders.base import LoaderSettings
 from curation.image_loaders.nvimgcodec import NvimgcodecImageLoader
@@ -139,6 +139,13 @@ def test_a_sample_without_an_image_is_a_row_that_says_what_it_has() -> None:
     assert row[EMBEDDING] is None
     assert other["error"] is None
     assert other["caption"] is None
+
+
+def test_a_reason_has_a_bounded_length() -> None:
+    table = embed(make_tar([(f"a.part{n}", b"") for n in range(500)]))
+    (reason,) = table["error"].to_pylist()
+    assert reason.startswith("no image component: the sample has part0, part1")
+    assert len(reason) <= MOST_REASON
 
 
 @pytest.mark.parametrize("extension", ["jpg", "JPG", "Jpeg", "PNG"])

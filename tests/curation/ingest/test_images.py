@@ -27,6 +27,7 @@ from curation.ingest.shard_layout import ShardLayout
 from curation.storage import LocalStorage, MemoryStorage, S3Storage
 from curation.tables import IMPORTED_IMAGES, read_table
 from curation.testing.readers import read_with_webdataset
+from tests.permissions import permissions_bind
 
 
 def picture(number: int, name: str = "PNG") -> bytes:
@@ -421,3 +422,17 @@ def test_images_and_shards_can_be_in_s3(s3_storage: S3Storage, tmp_path: Path) -
     write_images(find_images(local, ShardLayout(2)), LocalStorage(tmp_path / "out"))
     for name in ("00000.tar", "00001.tar", "00002.tar"):
         assert output.read(name) == (tmp_path / "out" / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["txt", "json"])
+def test_a_caption_that_may_not_be_read_costs_itself(tmp_path: Path, kind: str) -> None:
+    source = save(tmp_path, {"a.png": picture(1), f"a.{kind}": b"{}", "b.png": picture(2)})
+    (tmp_path / f"a.{kind}").chmod(0)
+    with permissions_bind():
+        images = find_images(source)
+        output = MemoryStorage()
+        write_images(images, output)
+    assert [one.path for one in images.found if one] == ["a.png", "b.png"]
+    ((path, problem),) = images.problems
+    assert path == f"a.{kind}"
+    assert "permission" in problem
