@@ -71,7 +71,7 @@ def caption_embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 task.fingerprint,
             )
 
-        tasks = shard_tasks(context, lineage)
+        tasks = shard_tasks(context, lineage, output)
         yield from record_shards(context, progress, tasks, make, find)
 
     return caption_embeddings

@@ -97,7 +97,7 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
             )
 
         yield from record_shards(
-            context, progress, shard_tasks(context, lineage), make, find
+            context, progress, shard_tasks(context, lineage, output), make, find
         )
 
     return embeddings

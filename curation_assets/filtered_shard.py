@@ -108,7 +108,7 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 "pictures": picture_sheets(source, tar_path(shard), sheet),
             }
 
-        tasks = shard_tasks(context, lineage)
+        tasks = shard_tasks(context, lineage, output)
         yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return filtered_shard

@@ -63,7 +63,7 @@ def scores_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 return None
             return described(read_table(output, path, SCORES))
 
-        tasks = shard_tasks(context, lineage)
+        tasks = shard_tasks(context, lineage, output)
         yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return scores

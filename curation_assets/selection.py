@@ -54,7 +54,7 @@ def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:
         output: dg.ResourceParam[Storage],
         progress: dg.ResourceParam[Progress],
     ) -> AssetEvents:
-        tasks = shard_tasks(context, lineage)
+        tasks = shard_tasks(context, lineage, output)
         with run_failures():
             cuts = recorded_version(context.instance, "filter_cuts")
             filter_ = bound_filter(output, lineage, cuts)

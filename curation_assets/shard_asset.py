@@ -186,7 +186,9 @@ def made_from(storage: Storage, path: str) -> str | None:
         return None
 
 
-def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[ShardTask]:
+def shard_tasks(
+    context: dg.AssetExecutionContext, lineage: Lineage, output: Storage
+) -> list[ShardTask]:
     """Work out what the run's shards are to be made from.
 
     Shards that this run, or the run that it retries, recorded already are left out. Where
@@ -214,8 +216,8 @@ def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[Sha
     inputs = {shard: {n: found[shard] for n, found in versions.items()} for shard in shards}
     code_version = lineage.code_version(asset)
     with run_failures():
-        check_owner(context.instance, context.resources.output, lineage)
-        problems = _other_files(context, lineage, asset, versions)
+        check_owner(context.instance, output, lineage)
+        problems = _other_files(context.instance, output, lineage, asset, versions)
     return [
         ShardTask(
             shard,
@@ -231,17 +233,17 @@ def shard_tasks(context: dg.AssetExecutionContext, lineage: Lineage) -> list[Sha
 
 
 def _other_files(
-    context: dg.AssetExecutionContext,
+    instance: dg.DagsterInstance,
+    output: Storage,
     lineage: Lineage,
     asset: str,
     versions: Mapping[str, Mapping[str, str]],
 ) -> dict[str, CurationError]:
     """Find the shards of which a file that is to be read is not the one on record."""
-    output: Storage = context.resources.output
     found: dict[str, CurationError] = {}
     shards = list(next(iter(versions.values()), ()))
     for name in lineage.reads(asset):
-        known = versions.get(name) or recorded_versions(context.instance, name, shards)
+        known = versions.get(name) or recorded_versions(instance, name, shards)
         for shard, version in known.items():
             paths = lineage.artifacts.of(name, shard)
             if paths and made_from(output, paths[-1]) not in (None, version):

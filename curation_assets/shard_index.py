@@ -83,7 +83,7 @@ def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 context.log.warning(f"{source.url}/{idx_path(shard)} is not used: {beside}")
             return {**describe(index), "idx_at_source": beside}
 
-        tasks = shard_tasks(context, lineage)
+        tasks = shard_tasks(context, lineage, output)
         yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return shard_index

@@ -13,6 +13,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from curation.errors import CurationError, DataError, StorageError
 from curation.recipe import Recipe
+from curation.storage import MemoryStorage
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import SHARDS
 from curation_assets.shard_asset import (
@@ -37,6 +38,7 @@ class Chain:
         self.made: dict[tuple[str, str], str] = {}
         self.log: list[str] = []
         self.errors: dict[tuple[str, str], BaseException] = {}
+        self.output = MemoryStorage()
 
     def definitions(self, lineage: Lineage = LINEAGE) -> dg.Definitions:
         assets = [
@@ -65,7 +67,11 @@ class Chain:
             context: dg.AssetExecutionContext, progress: dg.ResourceParam[Progress]
         ) -> AssetEvents:
             yield from record_shards(
-                context, progress, shard_tasks(context, lineage), one_by_one(make), find
+                context,
+                progress,
+                shard_tasks(context, lineage, self.output),
+                one_by_one(make),
+                find,
             )
 
         return asset
