@@ -6,7 +6,6 @@ settings, writes to the same place. So who writes is on record in the output its
 """
 
 import json
-import os
 import socket
 from datetime import UTC, datetime
 
@@ -17,8 +16,9 @@ from curation.fingerprint import Json, fingerprint
 from curation.storage import Storage
 from curation_assets.lineage import Lineage
 
-OWNERS = ".recipes.json"
-"""Under the output root, hidden: the record of every recipe's name."""
+OWNERS = "recipes"
+"""Folder under the output root, with a file for each recipe's name: two recipes
+that start at once write no file of each other's."""
 
 
 def claim_output(instance: dg.DagsterInstance, output: Storage, lineage: Lineage) -> None:
@@ -28,19 +28,16 @@ def claim_output(instance: dg.DagsterInstance, output: Storage, lineage: Lineage
         InputError: A recipe of this name does, with other settings and other records.
     """
     check_owner(instance, output, lineage)
-    owners, settings = _read(output), _settings(lineage)
-    found = owners.get(lineage.recipe.name, {})
-    if found.get("settings") == settings:
+    path, settings = owner_path(lineage.recipe.name), _settings(lineage)
+    if _read(output, path).get("settings") == settings:
         return  # of another instance too: both make the same
-    owners[lineage.recipe.name] = {
-        "records": _records(instance),
+    record = {
+        **_home(instance),
         "settings": settings,
         "source": lineage.recipe.source,
-        "home": os.environ.get("DAGSTER_HOME", ""),
-        "host": socket.gethostname(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    output.write(OWNERS, json.dumps(owners, indent=1, sort_keys=True).encode())
+    output.write(path, json.dumps(record, indent=1, sort_keys=True).encode())
 
 
 def check_owner(instance: dg.DagsterInstance, output: Storage, lineage: Lineage) -> None:
@@ -50,18 +47,20 @@ def check_owner(instance: dg.DagsterInstance, output: Storage, lineage: Lineage)
         InputError: As :func:`claim_output`.
     """
     name = lineage.recipe.name
-    found = _read(output).get(name, {})
-    if found.get("records") in (None, _records(instance)):
+    found = _read(output, owner_path(name))
+    if not found or found.get("settings") == _settings(lineage):
         return
-    if found.get("settings") == _settings(lineage):
+    here = _home(instance)
+    if found.get("records") == here["records"]:
         return
+    if all(found.get(key) == here[key] for key in ("home", "host")):
+        return  # its records were deleted, to start afresh; there can be no other there
     raise InputError(
         f"name: another recipe called {name} writes to {output.url}, with other settings: "
-        f"its source is {found.get('source')}, its records are in "
-        f"{found.get('home') or 'a home of its own'} on {found.get('host')}, since "
-        f"{found.get('since')}. Each would overwrite what the other decided; give one of "
-        f"them another name or another output. If that one is no more, delete "
-        f"{output.url}/{OWNERS} and run this again"
+        f"its source is {found.get('source')}, its records are in {found.get('home')} on "
+        f"{found.get('host')}, since {found.get('since')}. Each would overwrite what the "
+        "other decided; give one of them another name or another output. If that one is "
+        f"no more, delete {output.url}/{owner_path(name)} and run this again"
     )
 
 
@@ -71,18 +70,22 @@ def has_other_sources(output: Storage, lineage: Lineage) -> bool:
     Their shards may have the names of this one's.
     """
     mine = lineage.recipe.source
-    return any(one.get("source", mine) != mine for one in _read(output).values())
+    records = [_read(output, file.path) for file in output.list_files(OWNERS)]
+    return any(record.get("source", mine) != mine for record in records)
 
 
-def _read(output: Storage) -> dict[str, dict[str, str]]:
-    """Read all records; none where the file is something else."""
+def owner_path(name: str) -> str:
+    """Give the path of the record of a recipe's name."""
+    return f"{OWNERS}/{name}.json"
+
+
+def _read(output: Storage, path: str) -> dict[str, str]:
+    """Read a record; nothing where there is none, or something else."""
     try:
-        found = json.loads(output.read(OWNERS))
+        found = json.loads(output.read(path))
     except (NotFoundError, ValueError):
         return {}
-    if not isinstance(found, dict):
-        return {}
-    return {name: one for name, one in found.items() if isinstance(one, dict)}
+    return found if isinstance(found, dict) else {}
 
 
 def _settings(lineage: Lineage) -> str:
@@ -91,9 +94,9 @@ def _settings(lineage: Lineage) -> str:
     return fingerprint("owner", lineage.recipe.source, versions)[:16]
 
 
-def _records(instance: dg.DagsterInstance) -> str:
-    """Tell one set of records from another, wherever both are."""
+def _home(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Tell one home of records from another, wherever both are, and say where it is."""
+    home, host = instance.root_directory, socket.gethostname()
     identify = getattr(instance.run_storage, "get_run_storage_id", None)
-    if identify is not None:
-        return str(identify())
-    return f"{socket.gethostname()}:{os.environ.get('DAGSTER_HOME', '')}"
+    records = str(identify()) if identify is not None else f"{host}:{home}"
+    return {"records": records, "home": home, "host": host}

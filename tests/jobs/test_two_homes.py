@@ -11,7 +11,7 @@ from curation.errors import InputError, StaleError, UnknownNameError
 from curation.recipe import Recipe
 from curation.tables import read_about
 from curation_assets.lineage import Lineage
-from curation_assets.ownership import OWNERS
+from curation_assets.ownership import owner_path
 from jobs.asset_definitions import asset_definitions
 from jobs.commands.export import _check_current
 from jobs.curate import curate
@@ -53,10 +53,11 @@ def as_narrow(recipe: Recipe) -> Recipe:
 
 def overwrite(curated: Curated, recipe: Recipe, home: dg.DagsterInstance) -> None:
     """Let a recipe of the same name write, as one could that knows of no owner."""
-    owners = curated.output.read(OWNERS)
-    curated.output.delete(OWNERS)
+    owner = owner_path(recipe.name)
+    before = curated.output.read(owner)
+    curated.output.delete(owner)
     curate(recipe, QUIET, instance=home)
-    curated.output.write(OWNERS, owners)
+    curated.output.write(owner, before)
 
 
 def widths(curated: Curated, folder: str) -> list[int]:
