@@ -15,7 +15,7 @@ from curation.shard_embedding import EmbedShard, embed_shard
 from curation.storage import LocalCopies, Storage
 from curation.tables import EMBEDDINGS, read_table
 from curation_assets.lineage import Lineage
-from curation_assets.metadata import count_table, picture_sheets
+from curation_assets.metadata import count_table, indexed_sheets
 from curation_assets.partitions import tar_path
 from curation_assets.run_tags import record_cost
 from curation_assets.shard_asset import (
@@ -62,7 +62,11 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
             table = read_table(
                 output, artifacts.embeddings(task.shard), EMBEDDINGS, columns
             )
-            return described(table, source, tar_path(task.shard))
+            good = table.filter(table["error"].is_null())
+            first = {"The first samples": good}
+            catalog = artifacts.catalog(task.shard)
+            pictures = indexed_sheets(source, output, catalog, first)
+            return described(table) | {"pictures": pictures}
 
         def make(tasks: Sequence[ShardTask]) -> Iterator[Made]:
             if not tasks:
@@ -103,10 +107,9 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
     return embeddings
 
 
-def described(table: pa.Table, source: Storage, tar: str) -> dict[str, Any]:
-    """Give an embeddings table's numbers and first pictures for the UI."""
+def described(table: pa.Table) -> dict[str, Any]:
+    """Give an embeddings table's numbers for the UI."""
     errors = Counter(table["error"].drop_null().to_pylist())
-    good = table.filter(table["error"].is_null())
     corrupt = {}
     if CORRUPTION in table.column_names:
         kept = Counter(table[CORRUPTION].drop_null().to_pylist())
@@ -121,7 +124,6 @@ def described(table: pa.Table, source: Storage, tar: str) -> dict[str, Any]:
         "quarantine_reasons": count_table("reason", errors),
         "mean_sharpness": _mean(table["sharpness"]),
         "mean_brightness": _mean(table["brightness"]),
-        "pictures": picture_sheets(source, tar, {"The first samples": good}),
     }
 
 

