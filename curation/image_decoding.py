@@ -8,7 +8,8 @@ of :mod:`curation.training`. Other decoders are more forgiving: nvImageCodec and
 pixels, gray in places, for files that end every one of those readers with an error. Which
 decoder works must not decide what is released, so nvImageCodec, the decoder inside DALI 2,
 gets only what both take, and take alike: JPEGs whose markers are in order
-(:mod:`curation.jpeg_markers`). Everything else is Pillow's to decode and to refuse. The
+(:mod:`curation.jpeg_markers`), and PNGs whose checksums are right
+(:mod:`curation.png_chunks`). Everything else is Pillow's to decode and to refuse. The
 look at the markers costs 4% of decoding a photograph (``benchmarks/embed.py``).
 
 **Pixels are those of Pillow's** ``convert("RGB")``: alpha is dropped, CMYK and palettes are
@@ -24,7 +25,7 @@ past the bound on pixels, which is checked on the header.
 import io
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ import numpy as np
 from curation.errors import DataError, InputError
 from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension, other_kind
 from curation.jpeg_markers import read_plain_jpeg
+from curation.png_chunks import is_plain_png
 from curation.quiet_libraries import quiet_libraries
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ def read_header(data: bytes) -> ImageHeader:
     """
     plain = read_plain_jpeg(data)
     if plain is None:
-        return read_pillow_header(data)
+        header = read_pillow_header(data)
+        return replace(header, codec="nvimgcodec") if is_plain_png(data) else header
     if plain.is_looked_into:
         read_pillow_header(data)  # some of it, damaged, is a reason for Pillow to refuse
     return ImageHeader("jpeg", plain.width, plain.height, "nvimgcodec")
@@ -117,7 +120,7 @@ def read_pillow_header(data: bytes) -> ImageHeader:
     """
     if not data:
         raise DataError("the file is empty")
-    with _open(data) as image:
+    with open_image(data) as image:
         name = (image.format or "").lower()
         return ImageHeader(_NAMES.get(name, name), image.width, image.height, "pillow")
 
@@ -181,7 +184,7 @@ def decode_to_pillow(data: bytes, max_pixels: int | None = None) -> "Image.Image
     """Decode as :func:`decode_with_pillow`, to Pillow's own kind of image, in RGB."""
     from PIL import Image
 
-    with _open(data) as image:
+    with open_image(data) as image:
         if max_pixels is not None and image.width * image.height > max_pixels:
             raise DataError(
                 f"too many pixels: {image.width} x {image.height} is more than "
@@ -199,6 +202,24 @@ def decode_to_pillow(data: bytes, max_pixels: int | None = None) -> "Image.Image
             raise _undecodable(error) from error
 
 
+def open_image(data: bytes) -> "Image.Image":
+    """Open one image with Pillow, of a format that a dataset may have; nothing is decoded.
+
+    Raises:
+        DataError: It is none, or Pillow refuses it.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        # Pillow warns of many pixels; the loaders count them against their own bound
+        with quiet_libraries():
+            return Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+    except UnidentifiedImageError as error:
+        raise DataError(_why_unidentified(data)) from error
+    except Exception as error:  # as in decode_with_pillow
+        raise _undecodable(error) from error
+
+
 def exif_orientation(data: bytes) -> int:
     """Read how an image is to be turned: 1 (as it is) to 8, by EXIF.
 
@@ -208,7 +229,7 @@ def exif_orientation(data: bytes) -> int:
     if not any(mark in data for mark in _EXIF_MARKS):
         return 1
     try:
-        with _open(data) as image, quiet_libraries():
+        with open_image(data) as image, quiet_libraries():
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # as in decode_with_pillow
         return 1
@@ -222,19 +243,6 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
         pixels = pixels.swapaxes(0, 1)
     pixels = np.rot90(pixels, quarters)
     return pixels[:, ::-1] if mirror else pixels
-
-
-def _open(data: bytes) -> "Image.Image":
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        # Pillow warns of many pixels; the loaders count them against their own bound
-        with quiet_libraries():
-            return Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
-    except UnidentifiedImageError as error:
-        raise DataError(_why_unidentified(data)) from error
-    except Exception as error:  # as in decode_with_pillow
-        raise _undecodable(error) from error
 
 
 def _why_unidentified(data: bytes) -> str:

@@ -125,8 +125,8 @@ class DaliImageLoader(ImageLoader):
             header = self.checked_header(read_header(image.data))
         except DataError:
             return None
-        if header.codec != "nvimgcodec":
-            return None
+        if header.codec != "nvimgcodec" or header.format != "jpeg":
+            return None  # a GPU decodes no PNG: the threads may as well
         if self.settings.rotate_by_exif and exif_orientation(image.data) != 1:
             return None  # the regions below are those of the image as encoded
         return header

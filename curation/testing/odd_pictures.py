@@ -98,7 +98,7 @@ def _pngs() -> dict[str, bytes]:
     deep = np.random.default_rng(3).integers(0, 1 << 16, (60, 80, 3)).astype(">u2")
     four = encode(picture.quantize(16), "PNG", bits=4)
     plain = encode(picture, "PNG")
-    text = _chunk(b"tEXt", b"k\0" + b"words " * 20)
+    text = png_chunk(b"tEXt", b"k\0" + b"words " * 20)
     return {
         "png_rgb_16_bit": _png(80, 60, 16, 2, [deep.tobytes()]),
         "png_gray_alpha_16_bit": _png(80, 60, 16, 4, [deep[:, :, :2].tobytes()]),
@@ -110,14 +110,15 @@ def _pngs() -> dict[str, bytes]:
         "png_text_with_a_wrong_checksum": _with_chunk(plain, text[:-1] + b"\0"),
         "png_icc_of_2_mib": encode(picture, "PNG", icc_profile=bytes(2 << 20)),
         "png_text_of_2_mib": _with_chunk(
-            plain, _chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2 << 20)))
+            plain, png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2 << 20)))
         ),
         "png_with_trailing_bytes": plain + b"trailing" * 50,
         "png_without_its_end": plain[:-12],
     }
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """Write one chunk of a PNG, with its length and its checksum."""
     body = kind + data
     return len(data).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
 
@@ -133,7 +134,7 @@ def _png(
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, adam7)
     rows = passes if adam7 else _rows(passes[0], height)
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
-    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b""))
+    chunks = (png_chunk(b"IHDR", header), png_chunk(b"IDAT", data), png_chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
@@ -209,7 +210,9 @@ def pictures_to_damage() -> dict[str, bytes]:
         "PNG 16 bit": known["png_16_bit"],
         "PNG interlaced": interlaced_png(160, 120),
         "PNG animated": encode(picture, "PNG", **frames),
-        "PNG with text": _with_chunk(known["png"], _chunk(b"tEXt", b"k\0" + bytes(5000))),
+        "PNG with text": _with_chunk(
+            known["png"], png_chunk(b"tEXt", b"k\0" + bytes(5000))
+        ),
         "WebP": encode(picture, "WEBP", quality=90),
         "WebP lossless": encode(picture, "WEBP", lossless=True),
         "WebP animated": encode(picture, "WEBP", **frames),
