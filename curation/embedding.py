@@ -23,6 +23,7 @@ from curation.image_loaders.base import EncodedImage, ImageBatch, ImageLoader
 from curation.recipe import DEFAULT_TEXTS, ImageSettings, TextSettings
 from curation.samples import Component, Sample, find_component
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_column
+from curation.task_progress import tell_part
 from curation.texts import decode_text
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def embed_samples(
     embedder: Embedder,
     images: ImageSettings,
     texts: TextSettings = DEFAULT_TEXTS,
+    num_samples: int | None = None,
 ) -> pa.Table:
     """Embed the samples of one shard.
 
@@ -55,6 +57,8 @@ def embed_samples(
         embedder: What to embed with.
         images: Which component is the image. Its bounds are the loader's business.
         texts: Which components are the caption and the metadata.
+        num_samples: How many there are. If given, :func:`curation.task_progress.tell_part`
+            is told how far they are embedded.
 
     Returns:
         A table of :data:`curation.tables.EMBEDDINGS`, with ``image_embedding`` last. Text
@@ -79,6 +83,8 @@ def embed_samples(
     for batch in batches:
         vectors = embedder.embed(batch.pixels)
         results.add(batch, vectors, *measure_images(batch.thumbnails))
+        if num_samples and batch.images:
+            tell_part(batch.images[-1].row + 1, num_samples)
     return results.table(ledger)
 
 

@@ -62,7 +62,9 @@ def embed_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> in
     tar, copies = index.file.path, task.copies
     source = copies.fetch(task.source, tar) if copies else task.source
     samples = read_samples(source, tar, index, task.extensions)
-    table = embed_samples(samples, loader, embedder, task.images, task.texts)
+    table = embed_samples(
+        samples, loader, embedder, task.images, task.texts, num_samples=len(index)
+    )
     check_unchanged(task.source, index.file)
     if copies:
         copies.drop(source)
@@ -129,7 +131,9 @@ def retry_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> Re
     index = _only(read_catalog(task.output, task.catalog), table["key"].filter(failed))
     check_unchanged(task.source, index.file)
     samples = read_samples(task.source, index.file.path, index, task.extensions)
-    again = embed_samples(samples, loader, embedder, task.images, task.texts)
+    again = embed_samples(
+        samples, loader, embedder, task.images, task.texts, num_samples=len(index)
+    )
     good = again.filter(again["error"].is_null())
     if good.num_rows:
         check_unchanged(task.source, index.file)

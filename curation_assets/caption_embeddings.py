@@ -51,7 +51,13 @@ def caption_embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
             if not tasks:
                 return
             work = {_embed_captions(task): task for task in tasks}
-            for done in embedding_workers.embed(work, embed_shard_captions, text_tools):
+
+            def move(task: EmbedCaptions, done: int, total: int) -> None:
+                progress.move(work[task].shard, done, total)
+
+            for done in embedding_workers.embed(
+                work, embed_shard_captions, text_tools, moved=move
+            ):
                 task = work[done.task]
                 yield task, failure(done) or describe(task) | {"seconds": done.seconds}
 

@@ -76,9 +76,12 @@ def embeddings_asset(lineage: Lineage) -> dg.AssetsDefinition:
             def fetch(task: EmbedShard) -> None:
                 local_copies.fetch(source, tar_path(work[task].shard))
 
+            def move(task: EmbedShard, done: int, total: int) -> None:
+                progress.move(work[task].shard, done, total)
+
             with record_cost(context, lineage) as cost:
                 for done in embedding_workers.embed(
-                    work, embed_shard, embedding_tools, ahead=fetch
+                    work, embed_shard, embedding_tools, ahead=fetch, moved=move
                 ):
                     cost.count(done.device, done.seconds, done.result)
                     task = work[done.task]

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +29,7 @@ from rich.text import Text
 from curation.texts import printable
 from jobs.hints import with_recipe
 from jobs.interruptions import write_patiently
-from resources.progress import LineProgress, Progress
+from resources.progress import LineProgress, Progress, Tally
 
 
 def told(text: str) -> str:
@@ -128,30 +127,39 @@ class BarProgress(Progress):
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
         self._task: TaskID | None = None
-        self._samples = 0
+        self._tally = Tally(0)
 
     def start(self, asset: str, num_shards: int) -> None:
         """Begin a bar, if there is anything to do."""
-        self._samples, self._began = 0, time.monotonic()
+        self._tally = Tally(num_shards)
         self._task = (
             self._bars.add_task(asset, total=num_shards, rate="") if num_shards else None
         )
 
+    def move(self, shard: str, num_samples: int, total: int) -> None:
+        """Move the bar by a fraction of a shard."""
+        self._tally.move(shard, num_samples, total)
+        self._show(self._rate())
+
     def advance(self, shard: str, num_samples: int) -> None:
-        """Move the bar by one shard."""
-        self._samples += num_samples
-        rate = self._samples / max(time.monotonic() - self._began, 1e-9)
-        self._move(f"{self._samples:,} samples, {rate:,.0f}/s")
+        """Move the bar to the end of a shard."""
+        self._tally.end(shard, num_samples)
+        self._show(self._rate())
 
     def fail(self, shard: str, reason: str) -> None:
-        """Move the bar, and keep the reason above it."""
+        """Move the bar to the end of the shard, and keep the reason above it."""
+        self._tally.end(shard)
         line = told(f"{shard} failed: {reason}")
         self._bars.console.print(line, markup=False, style="red")
-        self._move("")
+        self._show("")
 
-    def _move(self, rate: str) -> None:
+    def _rate(self) -> str:
+        tally = self._tally
+        return f"{tally.num_samples:,} samples, {tally.samples_per_second:,.0f}/s"
+
+    def _show(self, rate: str) -> None:
         if self._task is not None:
-            self._bars.update(self._task, advance=1, rate=rate)
+            self._bars.update(self._task, completed=self._tally.shards, rate=rate)
 
 
 @contextmanager

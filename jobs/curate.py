@@ -286,6 +286,9 @@ class _Watcher(Progress):
     def start(self, asset: str, num_shards: int) -> None:
         self._progress.start(asset, num_shards)
 
+    def move(self, shard: str, num_samples: int, total: int) -> None:
+        self._progress.move(shard, num_samples, total)
+
     def advance(self, shard: str, num_samples: int) -> None:
         self._progress.advance(shard, num_samples)
 

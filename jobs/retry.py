@@ -48,7 +48,11 @@ def retry(recipe: Recipe, progress: Progress, shards: Sequence[str]) -> int:
     progress.start("quarantined images", len(tasks))
     recovered = 0
     workers = embedding_workers(recipe)
-    for done in workers.embed(tasks, retry_shard, embedding_tools(recipe)):
+
+    def move(task: EmbedShard, num_tried: int, total: int) -> None:
+        progress.move(tasks[task], num_tried, total)
+
+    for done in workers.embed(tasks, retry_shard, embedding_tools(recipe), moved=move):
         shard = tasks[done.task]
         if done.result is not None:
             progress.advance(shard, done.result.num_tried)

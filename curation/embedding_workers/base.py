@@ -3,6 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,6 +12,7 @@ from curation.embedders.base import Embedder
 from curation.errors import CurationError
 from curation.image_loaders import LoaderSettings, make_image_loader
 from curation.image_loaders.base import ImageLoader
+from curation.task_progress import Tell, told_to
 from curation.text_embedders.base import TextEmbedder
 
 Task = TypeVar("Task")
@@ -18,6 +20,10 @@ Result = TypeVar("Result")
 Work = Callable[..., Result]
 """What is done with each task, called as ``work(task, *made)`` with what the tools made:
 a plain function of a module, so that it can be sent."""
+Moved = Callable[[Task, int, int], object]
+"""Called with a task, the number of its samples that are done, and that of all."""
+
+TELL_SECONDS = 0.5  # between two words about the same task: an eye wants no more
 
 
 class Tools(Protocol):
@@ -105,6 +111,7 @@ class EmbeddingWorkers(ABC):
         tools: Tools,
         *,
         ahead: Callable[[Task], None] | None = None,
+        moved: Moved[Task] | None = None,
     ) -> Iterator[Outcome[Task, Result]]:
         """Do every task on some worker; give each outcome as it comes.
 
@@ -116,6 +123,9 @@ class EmbeddingWorkers(ABC):
             tools: What each worker makes for itself, once for all of its tasks.
             ahead: Called with a task in a thread of this process while those before it are
                 done, if workers are on this machine: to fetch what it reads.
+            moved: Told how far a task is, by what its work says to
+                :func:`curation.task_progress.tell_part`, at most twice a second and worker,
+                if workers are on this machine. Called while the iterator is read.
 
         Yields:
             One outcome per task, in the order in which they end. An error of ``work`` is
@@ -127,12 +137,18 @@ class EmbeddingWorkers(ABC):
 
 
 def do_task(
-    task: Task, work: Work[Result], made: tuple[Any, ...], device: str
+    task: Task,
+    work: Work[Result],
+    made: tuple[Any, ...],
+    device: str,
+    tell: Tell | None = None,
+    seconds_between: float = TELL_SECONDS,
 ) -> Outcome[Task, Result]:
-    """Do one task where the worker is."""
+    """Do one task where the worker is, and tell ``tell`` how far it is."""
     started = perf_counter()
     try:
-        result, error = work(task, *made), None
+        with told_to(tell, seconds_between) if tell else nullcontext():
+            result, error = work(task, *made), None
     except Exception as found:  # one shard's trouble, whatever it is, is not another's
         result, error = None, found
     return Outcome(task, result, error, perf_counter() - started, device)

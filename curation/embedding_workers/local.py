@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from threading import Lock
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from curation.devices import claim_devices, usable_gpus
 from curation.embedding_workers.base import (
+    TELL_SECONDS,
     EmbeddingWorkers,
+    Moved,
     Outcome,
     RecordSender,
     Result,
@@ -60,12 +63,13 @@ class LocalWorkers(EmbeddingWorkers):
         tools: Tools,
         *,
         ahead: Callable[[Task], None] | None = None,
+        moved: Moved[Task] | None = None,
     ) -> Iterator[Outcome[Task, Result]]:
         count = 1 if len(tasks) == 1 else self.count
         with claim_devices(self.kind, count, shared=self.shared) as claimed:
             # the next task of each worker is prepared while it does the one before
             ready = _prepared(tasks, ahead, len(claimed)) if ahead else tasks
-            yield from embed_on_workers(ready, work, tools, claimed)
+            yield from embed_on_workers(ready, work, tools, claimed, moved)
 
 
 def _prepared(
@@ -83,6 +87,8 @@ def embed_on_workers(
     work: Work[Result],
     tools: Tools,
     devices: Sequence[str],
+    moved: Moved[Task] | None = None,
+    seconds_between: float = TELL_SECONDS,
 ) -> Iterator[Outcome[Task, Result]]:
     """Do every task on one of the devices; give each outcome as it comes.
 
@@ -95,16 +101,25 @@ def embed_on_workers(
             returns is pickled: keep it small, and write tables to storage inside.
         tools: What the workers make for themselves.
         devices: One worker for each: see :func:`curation.devices.claim_devices`.
+        moved: Told how far a task is, in this process.
+        seconds_between: Least seconds between two words about the same task.
 
     Yields:
         One outcome per task, in the order in which they end. An error of ``work`` is one
         task's error, and so is the death of its process.
     """
     if len(devices) == 1:
-        yield from _in_this_process(tasks, work, tools, devices[0])
+        made = tools.make(devices[0])
+        for task in tasks:
+            tell = partial(moved, task) if moved else None
+            yield do_task(task, work, made, devices[0], tell, seconds_between)
         return
     remaining = iter(tasks)
-    workers = [_Worker(device, work, tools, len(devices)) for device in devices]
+    threads = partial(_threads, num_workers=len(devices))
+    workers = [
+        _Worker((device, work, tools, threads(device), seconds_between), moved)
+        for device in devices
+    ]
     try:
         busy = [worker for worker in workers if worker.give_next(remaining)]
         while busy:
@@ -120,22 +135,25 @@ def embed_on_workers(
             worker.stop()
 
 
-def _in_this_process(
-    tasks: Iterable[Task], work: Work[Result], tools: Tools, device: str
-) -> Iterator[Outcome[Task, Result]]:
-    made = tools.make(device)
-    for task in tasks:
-        yield do_task(task, work, made, device)
+class _Part(NamedTuple):
+    """What a worker says of the task that it has."""
+
+    done: int
+    total: int
 
 
 class _Worker:
     """A process, the task that it has, and its replacement if it dies."""
 
     def __init__(
-        self, device: str, work: Work[Any], tools: Tools, num_workers: int
+        self,
+        arguments: tuple[str, Work[Any], Tools, int, float],
+        moved: Moved[Any] | None,
     ) -> None:
-        self.device = device
-        self.arguments = (device, work, tools, _threads(device, num_workers))
+        self.device = arguments[0]
+        self.arguments = arguments
+        """Of :func:`_serve`, after the pipe."""
+        self.moved = moved
         self.task: Any = None
         self.started = 0.0
         self.process: BaseProcess | None = None
@@ -153,7 +171,7 @@ class _Worker:
         return False
 
     def outcome(self) -> Outcome[Any, Any] | None:
-        """Receive what it has to say; None if that was a line of its log."""
+        """Receive what it has to say; None if its task goes on."""
         assert self.pipe is not None
         try:
             message = self.pipe.recv()
@@ -161,6 +179,10 @@ class _Worker:
             return self._died()
         if isinstance(message, logging.LogRecord):
             log_here(message)
+            return None
+        if isinstance(message, _Part):
+            if self.moved:
+                self.moved(self.task, *message)
             return None
         result, error, seconds = message
         return self._ended(result, error, seconds)
@@ -205,7 +227,12 @@ class _Worker:
 
 
 def _serve(
-    pipe: Connection, device: str, work: Work[Any], tools: Tools, threads: int
+    pipe: Connection,
+    device: str,
+    work: Work[Any],
+    tools: Tools,
+    threads: int,
+    seconds_between: float,
 ) -> None:
     """Be a worker: do tasks until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
@@ -215,7 +242,16 @@ def _serve(
     torch.set_num_threads(threads)
     if device != "cpu":
         torch.cuda.set_device(device)
-    RecordSender(pipe.send).install()
+    lock = Lock()  # threads of an image loader log too
+
+    def send(message: Any) -> None:
+        with lock:
+            pipe.send(message)
+
+    def tell(done: int, total: int) -> None:
+        send(_Part(done, total))
+
+    RecordSender(send).install()
     made: tuple[Any, ...] | None = None
     # the other end closes when there is no more to do, or when its process is killed
     with suppress(EOFError, ConnectionError):
@@ -224,10 +260,10 @@ def _serve(
             try:
                 made = made or tools.make(device, threads)
             except Exception as error:
-                pipe.send((None, sendable_error(error), perf_counter() - started))
+                send((None, sendable_error(error), perf_counter() - started))
                 continue
-            outcome = do_task(task, work, made, device)
-            pipe.send((outcome.result, sendable_error(outcome.error), outcome.seconds))
+            outcome = do_task(task, work, made, device, tell, seconds_between)
+            send((outcome.result, sendable_error(outcome.error), outcome.seconds))
 
 
 def _ready(workers: Sequence[_Worker]) -> list[_Worker]:

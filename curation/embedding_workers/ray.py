@@ -17,6 +17,7 @@ from typing import Any, Literal
 from curation.devices import visible_gpus
 from curation.embedding_workers.base import (
     EmbeddingWorkers,
+    Moved,
     Outcome,
     RecordSender,
     Result,
@@ -58,6 +59,7 @@ class RayWorkers(EmbeddingWorkers):
         tools: Tools,
         *,
         ahead: Callable[[Task], None] | None = None,
+        moved: Moved[Task] | None = None,
     ) -> Iterator[Outcome[Task, Result]]:
         ray = _connected()
         resource, available = self._resource(ray.cluster_resources())

@@ -18,6 +18,7 @@ from curation.model_weights import (
     read_weights,
     state_sha256,
 )
+from curation.task_progress import tell_part
 from curation.text_embedders.base import TextEmbedder
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class OpenClipTextEmbedder(TextEmbedder):
                 tokens = self._tokenizer(part).to(self.device)
                 output = self._loaded.encode_text(tokens).float()
                 vectors[start : start + len(part)] = normalize(output).half().cpu().numpy()
+                tell_part(start + len(part), len(texts))
         return vectors
 
     @property

@@ -16,6 +16,7 @@ from curation.shard_embedding import EmbedShard, embed_shard, retry_shard
 from curation.storage import MemoryStorage
 from curation.tables import EMBEDDINGS, read_about, read_table
 from curation.tar import read_members
+from curation.task_progress import told_to
 from curation.testing.image_shards import make_shard, make_tar
 from curation.testing.pictures import encode, make_picture
 from curation.troubles import text_troubles
@@ -50,6 +51,15 @@ def test_every_sample_of_the_index_has_a_row_with_its_texts(curated: Curated) ->
         assert made[column].to_pylist() == before[column].to_pylist(), column
     assert pc.is_null(made["error"]).to_pylist() == pc.is_null(before["error"]).to_pylist()
     assert read_about(output, "made.parquet")["fingerprint"] == "print"
+
+
+def test_a_shard_tells_how_many_samples_are_done(curated: Curated) -> None:
+    told: list[tuple[int, int]] = []
+    with told_to(lambda *part: told.append(part), seconds_between=0):
+        run(task(curated, MemoryStorage()))
+    done = [num_samples for num_samples, _ in told]
+    assert {total for _, total in told} == {80}
+    assert len(done) > 5 and done == sorted(set(done)) and done[0] > 0 and done[-1] <= 80
 
 
 def test_texts_that_can_not_be_read_are_counted_and_told(curated: Curated) -> None:

@@ -1,5 +1,6 @@
 """Captions' embeddings in the pipeline, by a small model with random weights."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,17 @@ def test_trusted_towers_of_one_width_are_compared(
     with pytest.raises(InputError, match="1280"):
         curate(recipe, LineProgress(print))
     assert with_captions.output.list_files("scores") == before
+
+
+def test_progress_moves_inside_a_shard(
+    curated: Curated, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curation.task_progress.monotonic", itertools.count().__next__)
+    curated.edit("machine:", TEXT.format(weights=weights) + "machine:")
+    lines: list[str] = []
+    progress = LineProgress(lines.append, seconds_inside=0)
+    curate(curated.recipe, progress, shards=["00000"], until="caption_embeddings")
+    inside, last = [line.split(";")[0] for line in lines]  # one batch
+    assert last == "caption_embeddings: 00000 done"
+    _, _, done, _, total, _ = inside.split()
+    assert done == total and int(done) > 8

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,9 @@ from PIL import Image
 
 from curation.tables import EMBEDDING, EMBEDDINGS, embedding_matrix, read_table
 from curation_assets.embeddings import described
+from jobs.curate import curate
 from jobs.instance import open_instance
+from resources.progress import LineProgress
 from tests.conftest import Curated
 
 SHARDS = ("00000", "train/00001", "train/00002")
@@ -80,6 +83,21 @@ def test_each_shard_is_recorded_with_counts_speed_and_pictures(curated: Curated)
         assert metadata["samples"].value == 80
         assert metadata["samples_per_second"].value > 0
         assert "data:image/jpeg;base64" in str(metadata["pictures"].value)
+
+
+def test_progress_moves_inside_a_shard(
+    curated: Curated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curation.task_progress.monotonic", itertools.count().__next__)
+    curated.output.delete(curated.artifacts.embeddings("00000"))
+    lines: list[str] = []
+    progress = LineProgress(lines.append, seconds_inside=0)
+    curate(curated.recipe, progress, shards=["00000"], until="embeddings")
+    *inside, last = [line.split(";")[0] for line in lines]
+    assert last == "embeddings: 00000 done"
+    done = [int(line.split()[2]) for line in inside]
+    assert inside == [f"embeddings: 00000: {n} of 80 samples" for n in done]
+    assert len(done) > 5 and done == sorted(set(done))
 
 
 def test_corrupt_images_that_are_kept_are_counted_with_what_was_found() -> None:

@@ -150,3 +150,36 @@ def test_heads_of_columns_are_never_cut() -> None:
     shown = console.file.getvalue()
     assert all(head in shown for head in heads[1:])
     assert "…" not in shown
+
+
+def test_a_bar_moves_inside_a_shard() -> None:
+    with Bars(console=Console(file=io.StringIO())) as bars:
+        progress = BarProgress(bars)
+        progress.start("embeddings", 2)
+        (bar,) = bars.tasks
+        seen = []
+        for tell in (
+            lambda: progress.move("a", 25, 100),
+            lambda: progress.move("b", 10, 20),
+            lambda: progress.move("a", 75, 100),
+            lambda: progress.advance("a", 100),
+            lambda: progress.fail("b", "why"),
+        ):
+            tell()
+            seen.append((bar.completed, bar.fields["rate"].split(", ")[0]))
+    assert seen == [
+        (0.25, "25 samples"),
+        (0.75, "35 samples"),
+        (1.25, "85 samples"),
+        (1.5, "110 samples"),
+        (2, ""),
+    ]
+    assert bar.finished
+
+
+def test_a_bar_of_nothing_is_none() -> None:
+    with Bars(console=Console(file=io.StringIO())) as bars:
+        progress = BarProgress(bars)
+        progress.start("embeddings", 0)
+        progress.move("a", 1, 2)
+        assert not bars.tasks

@@ -1,6 +1,10 @@
 """What is told as shards are done."""
 
-from resources.progress import LineProgress
+from datetime import timedelta
+
+import pytest
+
+from resources.progress import LineProgress, Tally
 
 
 def test_a_line_says_what_is_done_and_how_much_is_left() -> None:
@@ -43,3 +47,54 @@ def test_no_name_steers_the_console_of_a_run() -> None:
     progress.fail("b", "\x9b31m\u202e")
     assert "a\\x1b[2J done" in lines[0]
     assert "b failed: \\x9b31m\\u202e" in lines[1]
+
+
+def test_a_shard_under_way_moves_the_lines() -> None:
+    lines: list[str] = []
+    progress = LineProgress(lines.append, seconds_inside=0)
+    progress.start("embeddings", 1)
+    for done in (1000, 2000, 4000):
+        progress.move("a/0", done, 4000)
+    progress.advance("a/0", 4000)
+    assert [line.split(", ")[0] for line in lines] == [
+        "embeddings: a/0: 1,000 of 4,000 samples; 0 of 1 shards",
+        "embeddings: a/0: 2,000 of 4,000 samples; 0 of 1 shards",
+        "embeddings: a/0: 4,000 of 4,000 samples; 0 of 1 shards",
+        "embeddings: a/0 done; 1 of 1 shards",
+    ]
+
+
+def test_lines_about_a_shard_under_way_are_seldom() -> None:
+    lines: list[str] = []
+    progress = LineProgress(lines.append)
+    progress.start("embeddings", 2)
+    for done in range(1, 100):
+        progress.move("a", done, 100)
+    progress.advance("a", 100)
+    progress.move("b", 1, 100)
+    progress.fail("b", "why")
+    assert [line.split(";")[0] for line in lines] == [
+        "embeddings: a done",
+        "embeddings: b failed: why",
+    ]
+
+
+def test_a_tally_counts_shards_under_way_by_their_fractions() -> None:
+    tally = Tally(4)
+    tally.move("a", 50, 100)
+    tally.move("b", 10, 40)
+    assert (tally.shards, tally.num_samples) == (0.75, 60)
+    tally.move("a", 75, 100)
+    assert (tally.shards, tally.num_samples) == (1.0, 85)
+    tally.end("a", 100)  # not twice
+    assert (tally.shards, tally.num_samples) == (1.25, 110)
+    tally.end("b")  # failed: its samples are not done
+    assert (tally.shards, tally.num_samples, tally.num_ended) == (2, 100, 2)
+
+
+@pytest.mark.parametrize("part", [(0, 0), (0, 10), (1, 10**12)])
+def test_next_to_nothing_done_has_a_time_left_too(part: tuple[int, int]) -> None:
+    tally = Tally(10**9)
+    assert tally.left >= timedelta(0)
+    tally.move("a", *part)
+    assert timedelta(0) <= tally.left < timedelta(days=20_000)

