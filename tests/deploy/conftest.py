@@ -28,6 +28,7 @@ from dagster._core.remote_origin import (
 from curation.recipe import Recipe
 from curation.testing.image_shards import make_shard
 from curation.testing.pictures import encode, make_picture
+from curation_assets.ownership import OWNERS
 from jobs.definitions import build_definitions
 from tests.conftest import ROOT, Curated, free_port
 
@@ -118,9 +119,10 @@ def queue_run(
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Read every file below a folder."""
+    """Read every file below a folder, but for the record of who wrote to it."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    return {path: data for path, data in found.items() if OWNERS not in path.split("/")}
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> None:
         return create(name, pretrained=False, **settings)
 
     monkeypatch.setattr(timm, "create_model", created)
+    monkeypatch.setattr(TimmEmbedder, "_check_hub", lambda self: None)  # it has answered
 
 
 @pytest.mark.usefixtures("hub")
