@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from curation.image_decoding import open_image
 from curation.quiet_libraries import quiet_libraries
 
 if TYPE_CHECKING:
@@ -56,19 +57,17 @@ def contact_sheet(
 
 
 def _thumbnail(data: bytes, side: int, reason: str | None) -> "Image.Image":
-    from PIL import Image
-
     try:
-        with quiet_libraries(), Image.open(io.BytesIO(data)) as image:
+        # Pillow by itself would also open what is no image of a dataset, and run programs
+        with open_image(data) as image, quiet_libraries():
             if image.width * image.height > MOST_PIXELS:
                 size = f"{image.width} x {image.height} pixels"
                 return _written(reason or f"too large to be shown: {size}", side)
-            image.draft(
-                "RGB", (side * 2, side * 2)
-            )  # decodes JPEG at a fraction of its size
+            # decodes JPEG at a fraction of its size
+            image.draft("RGB", (side * 2, side * 2))
             picture = image.convert("RGB")
-    except Exception:  # hostile bytes make Pillow raise errors of every kind
-        return _written(reason or ("not an image" if data else "no bytes"), side)
+    except Exception as error:  # hostile bytes make Pillow raise errors of every kind
+        return _written(reason or str(error) or type(error).__name__, side)
     picture.thumbnail((side, side))
     return picture
 

@@ -8,8 +8,8 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from curation.errors import InputError, UnknownNameError
-from curation.quiet_libraries import quiet_libraries
+from curation.errors import DataError, InputError, UnknownNameError
+from curation.image_decoding import decode_to_pillow
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,14 +34,11 @@ def edited(image: bytes, edit: str) -> bytes:
         UnknownNameError: There is no such edit.
         InputError: The image can't be decoded.
     """
-    from PIL import Image
-
     if edit not in EDITS:
         raise UnknownNameError.among("edit", edit, EDITS)
     try:
-        with quiet_libraries(), Image.open(io.BytesIO(image)) as opened:
-            picture = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        picture = decode_to_pillow(image)
+    except DataError as error:
         raise InputError(f"an image to be edited can't be decoded: {error}") from error
     encoded = io.BytesIO()
     EDITS[edit](picture).save(encoded, "BMP")

@@ -6,6 +6,10 @@ import pytest
 from PIL import Image
 
 from curation.contact_sheet import SIDE, contact_sheet
+from curation.errors import DataError
+from curation.image_decoding import decode_with_pillow, read_header
+from curation.testing.odd_pictures import pillows_verdict
+from curation.testing.pictures import encode, make_picture
 
 
 def image(colour: tuple[int, int, int], size: tuple[int, int] = (300, 200)) -> bytes:
@@ -40,8 +44,28 @@ def test_what_cannot_be_read_shows_as_red_with_the_reason(data: bytes) -> None:
     red, green, _ = sheet.getpixel((SIDE // 2, SIDE - 12))  # type: ignore[misc]
     assert red > 150 > green
     assert ink(sheet) > 30
-    told = opened(contact_sheet([data], reasons=["cut off: 3 of 900 rows are there"]))
-    assert ink(told.crop((4, 4, SIDE - 4, SIDE - 4))) > ink(sheet)
+    told = contact_sheet([data], reasons=["cut off"])
+    assert told == contact_sheet([b"other"], reasons=["cut off"]) != contact_sheet([data])
+
+
+def test_a_damaged_image_says_what_pillow_says() -> None:
+    jpeg = encode(make_picture(), "JPEG")
+    cut = jpeg[: len(jpeg) // 2]
+    with pytest.raises(DataError, match="truncated") as refused:
+        decode_with_pillow(cut)
+    reason = str(refused.value).removeprefix("can't be decoded: ")
+    assert contact_sheet([cut]) == contact_sheet([b""], reasons=[reason])
+
+
+@pytest.mark.parametrize("format", ["PCX", "TGA", "SGI", "EPS"])
+def test_a_format_that_no_dataset_has_is_not_opened(format: str) -> None:
+    """To show EPS, Pillow would run Ghostscript on it."""
+    other = encode(make_picture(), format)
+    assert isinstance(pillows_verdict(other), Image.Image) or format == "EPS"
+    with pytest.raises(DataError, match="no image of a known format") as refused:
+        read_header(other)
+    reason = str(refused.value)
+    assert contact_sheet([other]) == contact_sheet([b""], reasons=[reason])
 
 
 @pytest.mark.parametrize("reason", ["x" * 500, "a b " * 99, "żółć\x1b[2J\n日本", " ", "\0"])
