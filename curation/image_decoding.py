@@ -41,6 +41,9 @@ from curation.quiet_libraries import quiet_libraries
 if TYPE_CHECKING:
     from PIL import Image
 
+JUDGED_BY_PILLOW = {"good_images": "pillow"}
+"""What a table of embeddings says of itself since that is the rule; 0.1.0 had another."""
+
 _DAMAGED_FORMATS = ("jpeg", "png", "webp")
 """What nvImageCodec 0.9 decodes safely however damaged it is: JPEG 2000 can end in a
 segmentation fault of the OpenJPEG inside it."""

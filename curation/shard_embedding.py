@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from curation.embedders.base import Embedder
 from curation.embedding import CORRUPTION, embed_samples
 from curation.errors import StaleError
+from curation.image_decoding import JUDGED_BY_PILLOW
 from curation.image_loaders.base import ImageLoader
 from curation.index import ShardIndex, read_catalog
 from curation.recipe import DEFAULT_TEXTS, ImageSettings, TextSettings
@@ -68,7 +69,7 @@ def embed_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> in
     check_unchanged(task.source, index.file)
     if copies:
         copies.drop(source)
-    table = with_about(table, **unreadable_texts(table))
+    table = with_about(table, **unreadable_texts(table), **JUDGED_BY_PILLOW)
     write_table(
         task.output,
         task.path,
@@ -141,6 +142,7 @@ def retry_shard(task: EmbedShard, loader: ImageLoader, embedder: Embedder) -> Re
             task.output,
             task.path,
             EMBEDDINGS,
+            # which keeps what the table says of itself
             with_about(_replaced(table, good), **unreadable_texts(table)),
             fingerprint=about["fingerprint"],
             encoder=about["encoder"],

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from curation.artifacts import Artifacts
 from curation.errors import NotFoundError, TableError
+from curation.image_decoding import JUDGED_BY_PILLOW
 from curation.storage.base import Storage, StoredFile
 from curation.table_checks import quarantine_faults
 from curation.tables import CATALOG, EMBEDDINGS, Footer, read_footer, read_table
@@ -53,6 +54,14 @@ LOOK_AT_QUARANTINE = (
 MEND_TEXTS = (
     "write them in UTF-8, or in UTF-16 with a byte order mark; what can't be read is "
     "U+FFFD in the table, and the files' bytes travel as they are"
+)
+MEND_JUDGED = (
+    "to have them found, delete the shard's file under embeddings/ and run again, which "
+    "embeds it anew (docs/images.md)"
+)
+NOT_JUDGED = (
+    "embedded before Pillow decided which images are good: damaged ones may be among those "
+    "that are kept, and readers may stop at them"
 )
 NO_SAMPLES = "no samples: it is a whole tar without a file in it"
 
@@ -154,8 +163,8 @@ def quarantine_troubles(
     ]
 
 
-def text_troubles(storage: Storage, path: str, shard: str) -> list[Trouble]:
-    """Tell of captions and metadata that could not be read as text.
+def embedding_notes(storage: Storage, path: str, shard: str) -> list[Trouble]:
+    """Tell of texts that could not be read, and of images that 0.1.0 found good.
 
     Args:
         storage: Where the embeddings are.
@@ -166,13 +175,17 @@ def text_troubles(storage: Storage, path: str, shard: str) -> list[Trouble]:
         NotFoundError: There is no such file.
         TableError: It can't be read.
     """
-    footer = read_footer(storage, path, EMBEDDINGS, ())
+    footer = read_footer(storage, path, EMBEDDINGS, ["error"])
+    found = []
     counts = footer.about.get("unreadable_texts", {})
     told = [f"{name} of {count:,}" for name, count in counts.items()]
-    if not told:
-        return []
-    what = f"{' and '.join(told)} of {footer.num_rows:,} samples can't be read whole"
-    return [Trouble(shard, what, "note", MEND_TEXTS)]
+    if told:
+        what = f"{' and '.join(told)} of {footer.num_rows:,} samples can't be read whole"
+        found.append(Trouble(shard, what, "note", MEND_TEXTS))
+    has_images = footer.filled["error"] < footer.num_rows
+    if has_images and not JUDGED_BY_PILLOW.items() <= footer.about.items():
+        found.append(Trouble(shard, NOT_JUDGED, "note", MEND_JUDGED))
+    return found
 
 
 def _of_shard(
@@ -188,7 +201,7 @@ def _of_shard(
             return []  # another tar's
         found += _of_catalog(output, catalog, shard, footer)
         found += quarantine_troubles(output, embeddings, shard, most)
-        found += text_troubles(output, embeddings, shard)
+        found += embedding_notes(output, embeddings, shard)
     except NotFoundError:
         pass  # not made yet
     except TableError as error:

@@ -25,7 +25,7 @@ from curation.tar_glance import glance
 from curation_assets.partitions import list_shards, survey_source, tar_path
 from jobs.instance import has_records, open_instance
 from jobs.recipe_check import CHECKS
-from jobs.troubles import current_troubles
+from jobs.troubles import current_troubles, folded_notes
 
 PACKAGES = ("dagster", "nvidia-dali-cuda120", "torch", "timm", "pyarrow", "polars", "s3fs")
 
@@ -87,7 +87,8 @@ def _shard_findings(recipe: Recipe) -> Iterator[Finding]:
             troubles = current_troubles(recipe, source.tars, source.troubles, instance)
     except CurationError:
         return  # told of the source and the output already
-    for trouble in troubles:
+    bad = [trouble for trouble in troubles if trouble.severity != "note"]
+    for trouble in [*bad, *folded_notes(troubles)]:
         text = f"{trouble.what}; what to do: {trouble.advice}"
         yield Finding(f"shard {trouble.shard}", text, trouble.severity == "note")
 

@@ -5,6 +5,7 @@ is read from the files that are there, and from Dagster's records.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import dagster as dg
 from rich.table import Table
@@ -95,15 +96,24 @@ def trouble_tables(troubles: Sequence[Trouble]) -> list[Table | str]:
         shown.append(result_table("What is wrong now", ("shard", "", "what"), rows))
     for advice, names in _by_advice(told).items():
         shown.append(f"What to do ({_listed(names)}): {advice}")
+    notes = folded_notes(troubles)
+    return shown + [f"note: {n.shard}: {n.what}; {n.advice}" for n in notes]
+
+
+def folded_notes(troubles: Iterable[Trouble]) -> list[Trouble]:
+    """Make one of all notes with the same advice, which names the first of the shards."""
     notes = [trouble for trouble in troubles if trouble.severity == "note"]
-    first = {trouble.advice: trouble.what for trouble in reversed(notes)}
-    for advice, names in _by_advice(notes).items():
-        such = f"{len(names):,} shards such as {names[0]}" if names[1:] else names[0]
-        shown.append(f"note: {such}: {first[advice]}")
-    return shown
+    first = {note.advice: note for note in reversed(notes)}
+    return [
+        replace(
+            first[advice],
+            shard=f"{names[0]} and {len(names) - 1:,} more" if names[1:] else names[0],
+        )
+        for advice, names in _by_advice(notes).items()
+    ]
 
 
-def _by_advice(troubles: Sequence[Trouble]) -> dict[str, list[str]]:
+def _by_advice(troubles: Iterable[Trouble]) -> dict[str, list[str]]:
     """Name the shards that each advice is for."""
     names: dict[str, dict[str, None]] = {}
     for trouble in troubles:

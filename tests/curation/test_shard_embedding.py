@@ -19,7 +19,7 @@ from curation.tar import read_members
 from curation.task_progress import told_to
 from curation.testing.image_shards import make_shard, make_tar
 from curation.testing.pictures import encode, make_picture
-from curation.troubles import text_troubles
+from curation.troubles import embedding_notes
 from tests.conftest import Curated
 
 
@@ -84,10 +84,10 @@ def test_texts_that_can_not_be_read_are_counted_and_told(curated: Curated) -> No
     assert run(work) == 4
     table = read_table(output, "made", EMBEDDINGS)
     assert table["caption"].to_pylist() == ["good", "caf\ufffd", "ü", "\ufffd"]
-    (trouble,) = text_troubles(output, "made", "s")
+    (trouble,) = embedding_notes(output, "made", "s")
     assert trouble.what == "caption of 2 and metadata of 1 of 4 samples can't be read whole"
     assert run(replace(work, texts=TextSettings(caption_extensions=("none",)))) == 4
-    (trouble,) = text_troubles(output, "made", "s")
+    (trouble,) = embedding_notes(output, "made", "s")
     assert trouble.what == "metadata of 1 of 4 samples can't be read whole"
 
 

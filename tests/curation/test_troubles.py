@@ -3,14 +3,16 @@
 import gzip
 import io
 import tarfile
+from collections.abc import Mapping
 
 import pyarrow as pa
 import pytest
 
 from curation.artifacts import Artifacts
+from curation.image_decoding import JUDGED_BY_PILLOW
 from curation.index import build_index, index_without_samples, write_catalog
 from curation.storage import MemoryStorage
-from curation.tables import EMBEDDINGS, write_table
+from curation.tables import EMBEDDINGS, with_about, write_table
 from curation.tar import read_members
 from curation.testing.image_shards import make_shard, make_tar
 from curation.testing.pictures import encode, make_picture
@@ -103,14 +105,20 @@ def test_a_whole_tar_has_no_trouble() -> None:
     assert trouble_of(SHARD, "quarantine") == []
 
 
-def make(storage: MemoryStorage, shard: str, tar: bytes, errors: list[str | None]) -> None:
+def make(
+    storage: MemoryStorage,
+    shard: str,
+    tar: bytes,
+    errors: list[str | None],
+    about: Mapping[str, str] = JUDGED_BY_PILLOW,
+) -> None:
     """Write a tar, its catalog, and embeddings with these errors."""
     storage.write(f"{shard}.tar", tar)
     index = build_index(read_members(storage, f"{shard}.tar", on_damage="salvage"))
     write_catalog(storage, ARTIFACTS.catalog(shard), index, fingerprint="")
     schema = pa.schema(EMBEDDINGS.columns)
     rows = [{"key": str(n), "error": error} for n, error in enumerate(errors)]
-    table = pa.Table.from_pylist(rows, schema=schema)
+    table = with_about(pa.Table.from_pylist(rows, schema=schema), **about)
     write_table(storage, ARTIFACTS.embeddings(shard), EMBEDDINGS, table, fingerprint="")
 
 
@@ -145,3 +153,14 @@ def test_a_catalog_that_can_not_be_read_is_told_and_costs_itself_alone() -> None
     tars = {file.path[:-4]: file for file in storage.list_files(suffix=".tar")}
     found = find_troubles(storage, ARTIFACTS, tars, 0.1)
     assert [(t.shard, t.severity) for t in found] == [("a", "lost"), ("b", "warning")]
+
+
+def test_vectors_of_before_pillows_verdict_counted_are_told() -> None:
+    storage = MemoryStorage()
+    make(storage, "now", SHARD, [None] * 9)
+    make(storage, "old", SHARD, [None] * 9 + ["no image"], {})
+    make(storage, "old and empty", SHARD, [], {})
+    tars = {file.path[:-4]: file for file in storage.list_files(suffix=".tar")}
+    (found,) = find_troubles(storage, ARTIFACTS, tars, 0.1)
+    assert (found.shard, found.severity) == ("old", "note")
+    assert "damaged" in found.what and "embeddings/" in found.advice

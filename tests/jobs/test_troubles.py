@@ -1,13 +1,16 @@
 """What is wrong now is told by every command, whoever made it."""
 
 import gzip
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from curation.tables import METADATA_KEY
 from curation.testing.image_shards import make_tar
 from curation.troubles import Trouble
 from jobs.troubles import MOST_TOLD, any_are, trouble_tables
@@ -147,3 +150,25 @@ def test_only_what_was_lost_ends_with_a_code_of_its_own() -> None:
     lost, warning = Trouble("a", "", "lost", ""), Trouble("a", "", "warning", "")
     assert any_are([warning, lost], "lost")
     assert not any_are([warning], "lost")
+
+
+def test_vectors_of_before_damaged_images_were_quarantined_are_told(
+    curated: Curated, run: Run
+) -> None:
+    recipe = ("--recipe", curated.recipe_file)
+    old = "embedded before Pillow decided"
+    assert old not in run("status", *recipe)[1]
+    tables = [curated.artifacts.embeddings(s) for s in ("00000", "train/00001")]
+    for path in tables:  # as 0.1.0 wrote it
+        table = pq.read_table(curated.output.root / path)
+        about = json.loads(table.schema.metadata[METADATA_KEY])
+        del about["good_images"]
+        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(about)})
+        pq.write_table(table, curated.output.root / path)
+    for command in ("status", "run", "doctor"):
+        told = " ".join(run(command, *recipe)[1].split())
+        assert told.count(old) == 1
+        assert "00000 and 1 more" in told
+    (curated.output.root / tables[0]).unlink()
+    run("run", *recipe)
+    assert f"train/00001: {old}" in " ".join(run("status", *recipe)[1].split())
