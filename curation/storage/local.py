@@ -98,11 +98,14 @@ class LocalStorage(Storage):
             self.check_open(opened, file)
         return data
 
-    def check_open(self, opened: BinaryIO, file: StoredFile) -> None:
+    def check_open(self, opened: BinaryIO, file: StoredFile) -> os.stat_result:
         """Make sure that an open file is still what was listed, after reading of it.
 
         A file that was replaced by renaming another one to its name is still what it was,
         for whoever has it open.
+
+        Returns:
+            What the system says of it.
 
         Raises:
             StaleError: It has another size or version.
@@ -110,6 +113,7 @@ class LocalStorage(Storage):
         stat = os.fstat(opened.fileno())
         if stat.st_size != file.size or str(stat.st_mtime_ns) != file.version:
             raise replaced(self, file, _stored(file.path, stat))
+        return stat
 
     def open_reader(self, path: str) -> BinaryIO:
         place = self._place(path)

@@ -5,10 +5,13 @@ its tar. Places are arrays, a few dozen bytes a sample, which worker processes s
 """
 
 import logging
+import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +29,7 @@ log = logging.getLogger(__name__)
 INDEXING_THREADS = (
     8  # for storage that answers slowly; a local tar is read by one at a time
 )
+SETTLED_NS = 2_000_000_000  # longer than the steps in which any file system tells time
 KEY = "__key__"  # what webdataset calls the key among a sample's components
 
 
@@ -54,6 +58,9 @@ class IndexedShards:
     """By the names that were asked for."""
     sample_bytes: float
     """Bytes of a sample in its tar, on average."""
+    marks: tuple[tuple[int, int] | None, ...]
+    """Of each shard as :func:`change_mark` gives it: None where it is elsewhere, or was
+    changed just before it was indexed."""
 
     @property
     def num_samples(self) -> int:
@@ -115,7 +122,16 @@ def index_shards(
     total_bytes = sum(shard.tar_bytes for shard in found)
     files = tuple(shard.file for shard in found)
     sample_bytes = total_bytes / sum(counts)
-    return IndexedShards(tuple(shards), files, counts, keys, places, sample_bytes)
+    marks = tuple(shard.mark for shard in found)
+    return IndexedShards(tuple(shards), files, counts, keys, places, sample_bytes, marks)
+
+
+def change_mark(stat: os.stat_result) -> tuple[int, int]:
+    """Give what differs after any change of a local file: its inode, and when it was.
+
+    Unlike the time of its content, nobody can set that time back.
+    """
+    return stat.st_ino, stat.st_ctime_ns
 
 
 @dataclass(frozen=True)
@@ -124,6 +140,7 @@ class _Indexed:
     keys: pa.StringArray
     places: dict[str, Places]
     tar_bytes: int
+    mark: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -140,14 +157,24 @@ class _Components:
 
 
 def _index_shard(shard: ShardFile, wanted: Mapping[str, Sequence[str]]) -> _Indexed:
-    local = shard.storage.local_path(shard.path) is not None
+    local = shard.storage.local_path(shard.path)
+    mark = _settled_mark(local) if local else None
     components = (None if local else _by_dali_index(shard)) or _by_walking(shard)
     extensions = pc.utf8_lower(components.extension)
     places = {
         name: _places(components, extensions, accepted) for name, accepted in wanted.items()
     }
     tar_bytes = int((components.start + components.size).max(initial=0))
-    return _Indexed(components.file, components.keys, places, tar_bytes)
+    return _Indexed(components.file, components.keys, places, tar_bytes, mark)
+
+
+def _settled_mark(tar: Path) -> tuple[int, int] | None:
+    """Mark a tar that was left alone for a while: a change to come gets another time."""
+    try:
+        stat = tar.stat()
+    except OSError:
+        return None  # walking it tells why
+    return change_mark(stat) if time.time_ns() - stat.st_ctime_ns > SETTLED_NS else None
 
 
 def _by_walking(shard: ShardFile) -> _Components:

@@ -15,7 +15,7 @@ from curation.errors import StaleError, StorageError
 from curation.storage import Storage, retries
 from curation.storage.base import StoredFile
 from curation.testing.image_shards import make_tar
-from curation.training import sample_bytes
+from curation.training import indexed_shards, sample_bytes
 from curation.training.indexed_shards import IndexedShards, index_shards
 from curation.training.sample_bytes import SampleBytes
 from curation.training.shard_urls import open_shards
@@ -116,6 +116,24 @@ def test_mixed_samples_elsewhere_are_fetched_once(
     assert 0 < len(read) == len(set(read))
 
 
+@pytest.fixture(params=[True, False], ids=["changed just now", "left alone"])
+def write_first(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path, bytes], None]:
+    """Write a tar to be indexed: one that was changed just now, or long before."""
+
+    def write(path: Path, data: bytes) -> None:
+        path.write_bytes(data)
+        if request.param:
+            return
+        monkeypatch.setattr(indexed_shards, "SETTLED_NS", 0)
+        other = path.with_name("clock")
+        while not other.exists() or other.stat().st_ctime_ns == path.stat().st_ctime_ns:
+            other.write_bytes(b"")  # until the file system's clock has moved on
+
+    return write
+
+
 def overwritten(folder: Path, members: list[tuple[str, bytes]], *, keep_time: bool) -> None:
     """Write another tar over the first one, in place, as rsync --inplace and cp do."""
     path = folder / "0.tar"
@@ -140,7 +158,11 @@ BECAME = {
 }
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize(
+    ("elsewhere", "write_first"),
+    [(False, True), (False, False), (True, True)],
+    indirect=["write_first"],
+)
 @pytest.mark.parametrize("is_open", [False, True])
 @pytest.mark.parametrize("keep_time", [False, True])
 @pytest.mark.parametrize("name", BECAME)
@@ -151,8 +173,9 @@ def test_a_tar_that_was_overwritten_gives_no_bytes(
     is_open: bool,
     keep_time: bool,
     name: str,
+    write_first: Callable[[Path, bytes], None],
 ) -> None:
-    (tmp_path / "0.tar").write_bytes(make_tar(WAS))
+    write_first(tmp_path / "0.tar", make_tar(WAS))
     url = web_server(tmp_path) if elsewhere else str(tmp_path)
     indexed = index_shards(open_shards(f"{url}/0.tar"), {"bin": ("bin",)})
     reader, places = SampleBytes(indexed), indexed.places["bin"]
@@ -168,6 +191,21 @@ def test_a_tar_that_was_overwritten_gives_no_bytes(
         # what was read before, or what no change of the tar has touched
         assert found == [WAS[sample][1] for sample in samples], told
         assert keep_time or is_open or elsewhere, told
+
+
+def test_a_tar_of_the_same_size_and_time_has_its_headers_looked_at(
+    tmp_path: Path, write_first: Callable[[Path, bytes], None]
+) -> None:
+    write_first(tmp_path / "0.tar", make_tar(WAS))
+    indexed = index_shards(open_shards(f"{tmp_path}/0.tar"), {"bin": ("bin",)})
+    reader, places = SampleBytes(indexed), indexed.places["bin"]
+    reader.read(np.arange(8), places)
+    overwritten(tmp_path, BECAME["swapped"], keep_time=True)
+    for samples in ([4], [5], range(12)):
+        with pytest.raises(StaleError, match=r"no component of 1500 bytes"):
+            SampleBytes(indexed).read(np.array(samples), places)
+        with pytest.raises(StaleError, match=r"no component of 1500 bytes"):
+            reader.read(np.array([*samples, 11]), places)
 
 
 def test_a_tar_that_is_renamed_away_is_read_on_by_whoever_has_it_open(
