@@ -31,6 +31,8 @@ from curation.tar_window import checksums_are_right, plain_members
 
 AFTER_THE_END = "bytes after the end of the archive"
 """The reason of what no sample can miss: readers of tars pass over it."""
+ZEROS_AFTER_THE_END = "far more zeros than end an archive"
+_MOST_ZEROS = 4 << 20  # that pad an archive: records of tapes have up to 4 MiB
 
 _PLAIN, _NONE = frozenset((FILE, CONTIGUOUS)), frozenset[int]()
 _BATCH = 2048  # headers verified at once: 1 MiB, which stays in the processor's cache
@@ -337,14 +339,20 @@ class TarWalk:
         self._stop(start, reason, name)
 
     def _look_behind_the_end(self) -> None:
-        """See whether zeros follow the end of the archive, members, or anything else."""
-        position, read = self._archive_end, self._access.read
+        """See whether zeros follow the end of the archive, members, or anything else.
+
+        A download that room was made for, and that did not finish, ends in zeros.
+        """
+        end, read = self._archive_end, self._access.read
+        position = end
         while window := read(position, position + self._access.window):
             zeros = len(window) - len(window.lstrip(b"\0"))
             position += zeros
             if zeros < len(window):
                 self._judge(position - position % BLOCK)
                 return
+        if position - end > _MOST_ZEROS:
+            self.trailing = Loss(end, position, "", ZEROS_AFTER_THE_END)
 
     def _judge(self, start: int) -> None:
         """Say what it means that a block behind the end of the archive isn't zeros."""

@@ -1,7 +1,7 @@
 """What is wrong with shards now, read from what was made of them.
 
 Whoever made it, and whenever: nothing is asked but the files, so that a run that had
-nothing to do tells what the run before it told. Of a shard without faults three footers are
+nothing to do tells what the run before it told. Of a shard without faults two footers are
 read, of 10,000 shards in a few seconds; columns only where a footer says that members were
 lost, or that too many samples are quarantined.
 
@@ -25,7 +25,7 @@ from curation.image_decoding import JUDGED_BY_PILLOW
 from curation.storage.base import Storage, StoredFile
 from curation.table_checks import quarantine_faults
 from curation.tables import CATALOG, EMBEDDINGS, Footer, read_footer, read_table
-from curation.tar_walk import AFTER_THE_END
+from curation.tar_walk import AFTER_THE_END, ZEROS_AFTER_THE_END
 
 PARALLEL_READS = 16
 MOST_REASONS = 3  # for which members of one shard belong to no sample
@@ -45,6 +45,7 @@ RENAME_MEMBERS = (
     "look at them in the shard's catalog under index/; a sample's members are files, not "
     "links, each with the sample's key and an extension of its own"
 )
+COMPARE_TAR = "compare its checksum with the original's, or upload the tar again"
 LEAVE_OUT = "upload it again if it should have samples, and delete it if not"
 DELETE_FILE = "delete that file and run again"
 LOOK_AT_QUARANTINE = (
@@ -152,6 +153,12 @@ def quarantine_troubles(
         TableError: It can't be read.
     """
     footer = read_footer(storage, path, EMBEDDINGS, ["error"])
+    return _of_errors(storage, path, shard, footer, most)
+
+
+def _of_errors(
+    storage: Storage, path: str, shard: str, footer: Footer, most: float
+) -> list[Trouble]:
     num_bad = footer.filled["error"]
     if num_bad <= most * footer.num_rows:
         return []
@@ -175,7 +182,10 @@ def embedding_notes(storage: Storage, path: str, shard: str) -> list[Trouble]:
         NotFoundError: There is no such file.
         TableError: It can't be read.
     """
-    footer = read_footer(storage, path, EMBEDDINGS, ["error"])
+    return _notes(shard, read_footer(storage, path, EMBEDDINGS, ["error"]))
+
+
+def _notes(shard: str, footer: Footer) -> list[Trouble]:
     found = []
     counts = footer.about.get("unreadable_texts", {})
     told = [f"{name} of {count:,}" for name, count in counts.items()]
@@ -200,8 +210,9 @@ def _of_shard(
         if of != (tar.size, tar.version):
             return []  # another tar's
         found += _of_catalog(output, catalog, shard, footer)
-        found += quarantine_troubles(output, embeddings, shard, most)
-        found += embedding_notes(output, embeddings, shard)
+        footer = read_footer(output, embeddings, EMBEDDINGS, ["error"])
+        found += _of_errors(output, embeddings, shard, footer, most)
+        found += _notes(shard, footer)
     except NotFoundError:
         pass  # not made yet
     except TableError as error:
@@ -220,6 +231,8 @@ def _losses(shard: str, table: pa.Table) -> Iterator[Trouble]:
         if row["loss"] == AFTER_THE_END:
             what = f"{row['end'] - row['header_start']:,} bytes after the end of the tar"
             yield Trouble(shard, what, "note", "nothing, unless they should be samples")
+        elif row["loss"] == ZEROS_AFTER_THE_END:
+            yield _zeros(shard, row["end"] - row["header_start"], num_samples)
         elif num_samples:
             what = (
                 f"only {num_samples:,} samples could be read, nothing from byte "
@@ -236,6 +249,13 @@ def _losses(shard: str, table: pa.Table) -> Iterator[Trouble]:
         what = f"{left_out.num_rows:,} members belong to no sample: {'; '.join(told)}"
         severity: Severity = "note" if num_samples else "lost"
         yield Trouble(shard, what, severity, RENAME_MEMBERS)
+
+
+def _zeros(shard: str, num_bytes: int, num_samples: int) -> Trouble:
+    """Tell of zeros where members may have been meant to be."""
+    what = f"{num_bytes:,} bytes of zeros follow {num_samples:,} samples, as in a file "
+    what += "whose download or copy did not finish"
+    return Trouble(shard, what, "warning" if num_samples else "lost", COMPARE_TAR)
 
 
 def _any(column: pa.ChunkedArray) -> bool:

@@ -101,7 +101,21 @@ def test_a_whole_tar_without_samples_is_warned_of(tar: bytes) -> None:
     assert (found.severity, found.what) == ("warning", NO_SAMPLES)
 
 
+@pytest.mark.parametrize(
+    ("tar", "severity", "count"),
+    [(SHARD, "warning", 4), (make_tar([]), "lost", 0), (b"", "lost", 0)],
+)
+def test_room_that_a_download_left_empty_is_told(
+    tar: bytes, severity: str, count: int
+) -> None:
+    """Everything that reads tars takes such a one for whole."""
+    (found,) = trouble_of(tar + bytes(5 << 20), "quarantine")
+    assert found.severity == severity
+    assert f"bytes of zeros follow {count} samples" in found.what
+
+
 def test_a_whole_tar_has_no_trouble() -> None:
+    assert trouble_of(SHARD + bytes(3 << 20), "quarantine") == []  # a tape's record
     assert trouble_of(SHARD, "quarantine") == []
 
 
