@@ -281,11 +281,17 @@ def test_recipes_with_one_output_share_what_they_agree_on_and_leave_the_rest_alo
     assert run(curated) == (CurateResult(), [])
 
 
-def test_a_tar_whose_path_can_be_no_key_is_named(curated: Curated) -> None:
+def test_a_tar_whose_path_can_be_no_key_is_named_and_costs_itself(
+    curated: Curated,
+) -> None:
     raw = curated.folder / "raw"
     (raw / "00000.tar").rename(raw / "a,b.tar")
-    with pytest.raises(InputError, match=r"'a,b\.tar'"):
-        run(curated)
+    result, _ = run(curated)
+    assert not result.failed
+    summary = summarize(curated.recipe, ["train/00001", "train/00002"])
+    assert summary.num_filtered_shards == 2
+    told = {trouble.shard: trouble.severity for trouble in summary.troubles}
+    assert told.get("a,b.tar") == "lost"
 
 
 def test_the_same_shards_give_the_same_bytes_in_any_output(curated: Curated) -> None:
