@@ -10,16 +10,21 @@ webdataset``.
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from curation.dali_index import parse_index
-from curation.release.manifest import Manifest
+from curation.errors import UnknownNameError
+from curation.release.manifest import Manifest, table_path
 from curation.storage.base import Storage
+from curation.tables import FILTERED, read_table
 
 MOST_KINDS = 4  # of samples, in a warning
 
 
 def find_unreadable(storage: Storage, manifest: Manifest) -> tuple[str, ...]:
     """Say what some reader can't read of a release; reads the ``.idx`` of every tar.
+
+    Where damaged images are kept, a column of every table, too.
 
     Args:
         storage: Where the release is.
@@ -34,7 +39,7 @@ def find_unreadable(storage: Storage, manifest: Manifest) -> tuple[str, ...]:
             kinds[tuple(sorted(extensions))] += 1
             twice = Counter(one.lower() for one in extensions)
             doubles.update(one for one, count in twice.items() if count > 1)
-    return (*_doubled(doubles), *_mixed(kinds))
+    return (*_doubled(doubles), *_mixed(kinds), *_damaged(storage, manifest))
 
 
 def _doubled(doubles: Counter[str]) -> list[str]:
@@ -63,6 +68,28 @@ def _mixed(kinds: Counter[tuple[str, ...]]) -> list[str]:
     return [
         'Hugging Face\'s load_dataset("webdataset") wants the same files of every sample, '
         f"and may refuse these: {', '.join([*told, *more])}; {mend}"
+    ]
+
+
+def _damaged(storage: Storage, manifest: Manifest) -> list[str]:
+    """Warn of images that Pillow refuses, which a recipe may keep."""
+    images = manifest.recipe.get("images", {})
+    if images.get("on_corruption", "quarantine") != "keep":
+        return []
+    count = 0
+    for shard in manifest.shards:
+        # of an earlier release, it may have been made when none was kept
+        with suppress(UnknownNameError):
+            path = table_path(manifest, shard)
+            reasons = read_table(storage, path, FILTERED, ["corruption"])["corruption"]
+            count += len(reasons) - reasons.null_count
+    if not count:
+        return []
+    return [
+        f"images.on_corruption: keep has kept {count:,} damaged image(s), which Pillow "
+        "refuses, and so webdataset's decode(\"pil\"), Hugging Face's datasets and the "
+        "loaders of curation.training, unless a handler or LOAD_TRUNCATED_IMAGES lets them "
+        "pass; the column corruption says which"
     ]
 
 

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curation.release.manifest import Manifest
 from curation.storage import LocalStorage
 from curation.testing.readers import read_with_webdataset
 from tests.curation.release.world import (
+    FOLDER,
+    numbered,
     released,
     samples_of,
     small_recipe,
@@ -104,3 +108,29 @@ def test_what_a_reader_refuses_is_told_and_mended_where_it_can_be(
         old = {data for name, data in sample.items() if name.lower() != "json"}
         assert old <= set(after[key].values())
         assert len(sample) == len(after[key])
+
+
+@pytest.mark.parametrize(
+    ("rule", "reasons", "num_told"),
+    [
+        ("keep", [None] * 3, 0),
+        ("keep", [None, "broken data stream", None], 1),
+        ("keep", None, 0),  # made before any was kept
+        ("quarantine", None, 0),
+    ],
+)
+def test_damaged_images_that_were_kept_are_told(
+    tmp_path: Path, rule: str, reasons: list[str | None] | None, num_told: int
+) -> None:
+    storage = LocalStorage(tmp_path)
+    write_filtered(storage, "a", numbered(3))
+    path = storage.root / FOLDER / "a.parquet"
+    if reasons is not None:
+        kept = pq.read_table(path)
+        pq.write_table(kept.append_column("corruption", pa.array(reasons, "string")), path)
+    recipe = small_recipe()
+    images = recipe.images.model_copy(update={"on_corruption": rule})
+    recipe = recipe.model_copy(update={"images": images})
+    warnings = released(storage, recipe, "a").warnings
+    assert len(warnings) == num_told
+    assert all("kept 1 damaged" in warning for warning in warnings)
