@@ -130,7 +130,8 @@ class S3Storage(Storage):
         return sorted_listing(names, _stored, suffix)
 
     def stat(self, path: str) -> StoredFile:
-        info = self._ask(self.file_system.info, self._place(path), refresh=True)
+        with self._refusals_in_words(path):
+            info = self._ask(self.file_system.info, self._place(path), refresh=True)
         if info["type"] != "file":
             raise NotFoundError(f"{self.url}/{path}: expected a file, found a folder")
         return _stored(path, info)
@@ -157,7 +158,8 @@ class S3Storage(Storage):
 
     def open_reader(self, path: str) -> BinaryIO:
         place = self._place(path)
-        file = self._ask(self.file_system.open, place, "rb")
+        with self._refusals_in_words(path):
+            file = self._ask(self.file_system.open, place, "rb")
         # a reader asks the server long after it was opened
         fetch = _translating(place, file.cache.fetcher)
         file.cache.fetcher = lambda *args: self._retries.call(partial(fetch, *args))
@@ -311,6 +313,18 @@ class S3Storage(Storage):
     def _place(self, path: str) -> str:
         return f"{self.url.removeprefix('s3://')}/{checked_path(path)}"
 
+    @contextmanager
+    def _refusals_in_words(self, path: str) -> Iterator[None]:
+        """Tell a refusal of one object from one of everything, such as of expired keys.
+
+        The answer to a HEAD request is a bare status, that to a GET names the reason.
+        """
+        try:
+            yield
+        except InputError:
+            self.read(path, 0, 1)
+            raise
+
     def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call s3fs, and raise this package's errors for its own."""
         is_about_a_place = args and isinstance(args[0], str)
@@ -346,9 +360,8 @@ that has expired AWS answers by a bare 400."""
 
 _NO_CONNECTION = ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError")
 
-_OF_ONE_OBJECT = ("AccessDenied", "InvalidObjectState", "403")
-"""Codes of refusals that other objects need not meet: by a policy, or of what is archived.
-A HEAD request has no more than the status."""
+_OF_ONE_OBJECT = ("AccessDenied", "InvalidObjectState")
+"""Codes of refusals that other objects need not meet: by a policy, of what is archived."""
 
 
 def plan_upload(

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from curation.errors import CurationError, InputError, NotFoundError, UnknownNameError
 from curation.recipe import load_recipe
 from curation.verify import verify_shards
+from curation_assets.ownership import OWNERS
 from jobs.curate import CurateResult, curate
 from jobs.summary import summarize
 from resources.progress import LineProgress
@@ -217,7 +218,8 @@ def test_a_damaged_tar_is_salvaged_where_the_recipe_says_so(curated: Curated) ->
 def test_until_stops_after_that_asset(curated: Curated) -> None:
     shutil.rmtree(curated.output.root)
     run(curated, until="shard_index")
-    assert {f.path.split("/")[0] for f in curated.output.list_files()} == {"index"}
+    made = {f.path.split("/")[0] for f in curated.output.list_files()}
+    assert made == {"index", OWNERS}
 
 
 def test_only_the_chosen_shards_are_made(curated: Curated) -> None:
@@ -226,6 +228,7 @@ def test_only_the_chosen_shards_are_made(curated: Curated) -> None:
     assert {f.path for f in curated.output.list_files()} == {
         "index/00000.idx",
         "index/00000.parquet",
+        f"{OWNERS}/small.json",
     }
 
 
@@ -261,6 +264,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 def test_recipes_with_one_output_share_what_they_agree_on_and_leave_the_rest_alone(
     curated: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run(curated, until="raw_shard")  # records where the copy's source is
     ours = dict(versions(curated, ""))
     other = tmp_path / "copy" / "other.yaml"
     text = curated.recipe_file.read_text().replace("name: small", "name: other")
@@ -277,7 +281,7 @@ def test_recipes_with_one_output_share_what_they_agree_on_and_leave_the_rest_alo
     after = versions(curated, "")
     assert {path: after[path] for path in ours} == ours
     added = {path.partition("/")[0] for path in after.keys() - ours.keys()}
-    assert added == {"scores", "duplicates", "selection", "filtered"}
+    assert added == {"scores", "duplicates", "selection", "filtered", OWNERS}
     assert run(curated) == (CurateResult(), [])
 
 
