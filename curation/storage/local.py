@@ -1,4 +1,8 @@
-"""Files in a local folder."""
+"""Files in a local folder.
+
+A file is on the disk before it has its name, and the name before the write returns: after
+a crash of the machine, or a power cut, what is there under a name is whole.
+"""
 
 import errno
 import os
@@ -43,6 +47,9 @@ _SETTING_ERRORS = {
     errno.ENAMETOOLONG, errno.EEXIST,
 }  # fmt: skip
 """Errors that come again until someone changes a path or a permission."""
+
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
+"""Errors of file systems that can't sync a folder, and of folders that may not be read."""
 
 _NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS}
 """Errors of file systems that can't give a file one more name."""
@@ -130,12 +137,15 @@ class LocalStorage(Storage):
         place = self._place(path)
         unfinished = _unfinished(place)
         with _translated(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(place.parent)
             try:
                 with open(unfinished, "xb", buffering=WRITE_BLOCK) as file:
                     yield file
+                    file.flush()
+                    os.fsync(file.fileno())
                 # rename is atomic inside one file system, which a sibling name ensures
                 unfinished.replace(place)
+                _sync_folder(place.parent)
             finally:
                 unfinished.unlink(missing_ok=True)
 
@@ -151,10 +161,11 @@ class LocalStorage(Storage):
         place = self._place(path)
         unfinished = _unfinished(place)
         with _translated(self._place(source)), _translated(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(place.parent)
             try:
                 os.link(self._place(source), unfinished)
                 unfinished.replace(place)
+                _sync_folder(place.parent)
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
@@ -329,6 +340,28 @@ _ENTRY_ERRORS = _SETTING_ERRORS | {errno.ELOOP}
 def _unfinished(place: Path) -> Path:
     """Name a hidden sibling; the file's own name in it would make some names too long."""
     return place.with_name(f".{uuid.uuid4().hex}.part")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each on the disk before what is in it."""
+    if not folder.is_dir():
+        if folder != folder.parent:
+            _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def _stored(path: str, stat: os.stat_result) -> StoredFile:

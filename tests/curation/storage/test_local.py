@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.errors import InputError, PathError
+from curation.errors import InputError, PathError, StorageError
 from curation.storage import ByteRange, Listing, LocalStorage, MemoryStorage, Storage
 from curation.storage.local import MOST_OPEN
 from curation.testing.storage_contract import StorageContract
@@ -41,6 +41,78 @@ def test_an_unfinished_write_leaves_no_file_behind(tmp_path: Path) -> None:
         file.write(b"x")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("way", ["write", "write_parts", "copy"])
+def test_a_file_is_on_the_disk_before_its_name_and_its_name_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """What is synced, and named, in which order: as crash-safe writers must."""
+    storage = LocalStorage(tmp_path)
+    storage.write("from", b"data")
+    events: list[tuple[str, Path]] = []
+    sync, rename, mkdir = os.fsync, Path.replace, Path.mkdir
+
+    def note_sync(descriptor: int) -> None:
+        sync(descriptor)
+        events.append(("synced", Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    def note_rename(self: Path, target: Path) -> Path:
+        events.append(("named", target))
+        return rename(self, target)
+
+    def note_mkdir(self: Path, *args: int, **options: bool) -> None:
+        mkdir(self, *args, **options)
+        events.append(("made", self))
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    monkeypatch.setattr(Path, "mkdir", note_mkdir)
+    place = tmp_path / "a" / "b" / "c"
+    if way == "write":
+        storage.write("a/b/c", b"data")
+    elif way == "write_parts":
+        storage.write_parts("a/b/c", [ByteRange(storage, "from", 0, 4)])
+    else:
+        storage.copy("from", "a/b/c")
+    if way != "copy":  # a link to a file that is on the disk already needs no sync of it
+        kind, synced = events.pop(4)
+        assert kind == "synced" and synced.parent == place.parent
+    assert events == [
+        *(("made", tmp_path / "a"), ("synced", tmp_path)),
+        *(("made", tmp_path / "a" / "b"), ("synced", tmp_path / "a")),
+        *(("named", place), ("synced", place.parent)),
+    ]
+
+
+def test_a_file_that_cannot_be_synced_gets_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full or broken may say so only then."""
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    storage = LocalStorage(tmp_path)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match=r"Input/output error.*try again"):
+        storage.write("a", b"data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_cannot_sync_folders_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir():
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    LocalStorage(tmp_path).write("a/b", b"data")
+    assert (tmp_path / "a" / "b").read_bytes() == b"data"
 
 
 def test_an_error_about_another_file_is_not_blamed_on_this_one(tmp_path: Path) -> None:
