@@ -110,6 +110,28 @@ def parse_index(data: bytes, shard: str) -> list[tuple[IndexEntry, ...]]:
     return [_entries(line, version, shard) for line in lines]
 
 
+def count_extensions(data: bytes, shard: str) -> Counter[tuple[str, ...]]:
+    """Count which extensions samples have together, without reading places and names.
+
+    Args:
+        data: A whole ``.idx`` of version 1.2, as :func:`format_index` writes it.
+        shard: As for :func:`parse_index`.
+
+    Raises:
+        IndexFormatError: It is no such file, or not whole.
+    """
+    first, *lines = data.decode(errors="backslashreplace").removesuffix("\n").split("\n")
+    if first != f"v1.2 {len(lines)}":
+        raise IndexFormatError(
+            f"{shard}: the first line of the index is {first[:80]!r}; expected 'v1.2 "
+            f"{len(lines)}', for as many lines behind it",
+            shard=shard,
+        )
+    width = len(_FIELDS["v1.2"].split())
+    counts = Counter(tuple(line.split(" ")[::width]) for line in lines)
+    return Counter({tuple(map(_unescaped, kind)): n for kind, n in counts.items()})
+
+
 def check_index_fits(
     samples: Sequence[Sequence[IndexEntry]], storage: Storage, path: str
 ) -> None:

@@ -59,6 +59,16 @@ def reshard(
     return _moved(rows, headers, output.stat(path))
 
 
+def only_kept(index: ShardIndex, kept: np.ndarray) -> ShardIndex:
+    """Leave only the kept samples in an index.
+
+    Args:
+        index: Of a shard.
+        kept: ``(samples,)`` bool, in its order.
+    """
+    return ShardIndex(index.file, _kept_components(index, kept), index.global_headers)
+
+
 def describe_kept(
     index: ShardIndex, kept: np.ndarray, tables: list[pa.Table], *, shard: str
 ) -> pa.Table:

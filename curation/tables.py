@@ -489,6 +489,31 @@ def read_about(storage: Storage, path: str) -> dict[str, Any]:
         return about | {"num_rows": parquet.metadata.num_rows} if about else {}
 
 
+def read_columns(storage: Storage, path: str) -> list[str]:
+    """Name the columns of a table, from its footer alone.
+
+    Raises:
+        NotFoundError: There is no such file.
+        TableError: It is no Parquet file.
+    """
+    with storage.open_reader(path) as file, _translated(storage, path):
+        names: list[str] = pq.ParquetFile(file).schema_arrow.names
+        return names
+
+
+def scan_table(storage: Storage, path: str) -> None:
+    """Read all of a Parquet file, of whatever kind, and compare its checksums.
+
+    Raises:
+        NotFoundError: There is no such file.
+        TableError: It is no Parquet file, or damaged.
+    """
+    with storage.open_reader(path) as file, _translated(storage, path):
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        for group in range(parquet.num_row_groups):
+            parquet.read_row_group(group)
+
+
 @dataclass(frozen=True)
 class Footer:
     """What the footer of a table's file says of it and its rows."""

@@ -1,7 +1,9 @@
 """Checking shards and releases: do a tar, its .idx and its table tell the same?
 
-Every tar is read anew, header by header; nothing that was written beside it is believed.
-Of a release every file is hashed, and compared with what the manifest promises.
+Every tar is read anew, and the bytes of its samples are compared with what is on record of
+them in its table; nothing else that was written beside it is believed. Of a release every
+file is hashed, and compared with what the manifest promises. Of an output, all tables are
+read too, whose pages have checksums.
 """
 
 import hashlib
@@ -15,22 +17,34 @@ from curation.errors import (
     CurationError,
     InputError,
     NotFoundError,
+    ReleaseMismatchError,
     ShardError,
     TableError,
 )
 from curation.filtered_folder import SHARD_LIST, find_strays, read_shard_list
-from curation.index import ShardIndex, build_index
+from curation.index import ShardIndex, build_index, read_catalog
 from curation.npy import parse_npy
 from curation.release.card import fixed_part
 from curation.release.manifest import CARD, MANIFEST, Manifest, read_manifest
-from curation.release.shard import ReleaseFile, hash_file, vectors_name
+from curation.release.shard import ReleaseFile, ReleaseShard, hash_file, vectors_name
+from curation.sample_digests import (
+    COMPONENT_CRC32,
+    Recorded,
+    TarDigest,
+    part_crcs,
+    read_tar_digest,
+    recorded_components,
+)
 from curation.storage.base import Storage
 from curation.tables import (
+    CATALOG,
     EMBEDDING,
     FILTERED,
     embedding_matrix,
     read_about,
+    read_columns,
     read_table,
+    scan_table,
 )
 from curation.tar import read_members
 
@@ -53,9 +67,21 @@ class Verification:
     num_bytes: int
     differences: tuple[Difference, ...]
 
+    def __add__(self, other: "Verification") -> "Verification":
+        """Put two together."""
+        return Verification(
+            self.num_shards + other.num_shards,
+            self.num_samples + other.num_samples,
+            self.num_bytes + other.num_bytes,
+            self.differences + other.differences,
+        )
+
 
 def verify_shards(storage: Storage, folder: str = "") -> Verification:
     """Check every tar under a folder against its ``.idx`` and its table.
+
+    What else the folder holds is checked as far as it tells what it should be: releases
+    against their manifests, tables and indexes of raw shards, files of vectors.
 
     A filtered shard of which nothing was kept has no tar, and a table without rows. What
     is of a shard that the folder is not of, by its own list, is a difference.
@@ -71,17 +97,26 @@ def verify_shards(storage: Storage, folder: str = "") -> Verification:
     differences = _strangers(storage, files)
     for difference in differences:
         files.pop(difference.path, None)
+    num_samples, releases = 0, _releases_in(files)
+    for release in releases:
+        files = {p: size for p, size in files.items() if not p.startswith(f"{release}/")}
     tars = {path: size for path, size in files.items() if path.endswith(".tar")}
     without = _tables_without_tar(storage, files)
-    if not tars and not without:
+    if not tars and not without and not releases:
         raise InputError(f"{storage.url}/{folder}: there is no .tar file here or below")
-    num_samples = 0
     for tar in sorted((*tars, *without)):
-        num, found = _verify(storage, tar)
-        num_samples += num
-        differences += found
-    num_shards = len(tars) + len(without)
-    return Verification(num_shards, num_samples, sum(tars.values()), tuple(differences))
+        verified = _verify(storage, tar)
+        num_samples += verified.num_samples
+        differences += verified.differences
+        differences += _vector_differences(storage, tar.removesuffix(".tar"), set())
+    known = {difference.path for difference in differences}
+    differences += _other_differences(storage, files, known)
+    found = Verification(
+        len(tars) + len(without), num_samples, sum(tars.values()), tuple(differences)
+    )
+    for release in releases:
+        found += _verify_inside(storage, release)
+    return found
 
 
 def verify_release(storage: Storage, folder: str = "") -> Verification:
@@ -102,24 +137,39 @@ def verify_release(storage: Storage, folder: str = "") -> Verification:
     differences = _strays(storage, folder, manifest)
     num_samples = 0
     for shard in manifest.shards:
-        found = _changed_files(storage, prefix, shard.files)
-        changed = {difference.path for difference in found}
-        tar = prefix + shard.files[0].path
-        if tar not in changed:
-            num, others = _verify(storage, tar)
-            found += [other for other in others if other.path not in changed]
-            found += _vector_differences(storage, tar.removesuffix(".tar"), changed)
-            num_samples += num
-            if num != shard.num_samples:
-                text = f"it has {num} samples, the manifest promises {shard.num_samples}"
-                found.append(Difference(tar, text))
-        differences += found
+        found = _shard_differences(storage, prefix, shard)
+        differences += found.differences
+        num_samples += found.num_samples
     documents = _changed_files(storage, prefix, manifest.documents)
     if manifest.card_sha256 and _card_sha256(storage, prefix) == manifest.card_sha256:
         documents = [found for found in documents if found.path != prefix + CARD]
     differences += documents
     num_bytes = sum(file.num_bytes for file in manifest.files)
     return Verification(len(manifest.shards), num_samples, num_bytes, tuple(differences))
+
+
+def _shard_differences(storage: Storage, prefix: str, shard: ReleaseShard) -> "_Verified":
+    """Check the files of one tar of a release, the tar in one pass."""
+    tar = prefix + shard.files[0].path
+    found = _changed_files(storage, prefix, shard.files[1:])
+    changed = {difference.path for difference in found}
+    if not storage.exists(tar):
+        return _Verified(0, [Difference(tar, "it is missing"), *found])
+    verified = _verify(storage, tar)
+    digest = verified.digest or read_tar_digest(storage, tar)
+    others = verified.differences
+    if text := _wrong_file(shard.files[0], digest.num_bytes, digest.sha256):
+        # what of its samples is damaged follows from it, and tells where
+        damage = [f"; {one.found}" for one in others if one.path == tar]
+        found.insert(0, Difference(tar, text + "".join(damage[:1])))
+        return _Verified(verified.num_samples, found)
+    found += [other for other in others if other.path not in changed]
+    found += _vector_differences(storage, tar.removesuffix(".tar"), changed)
+    num = verified.num_samples
+    if num != shard.num_samples:
+        text = f"it has {num} samples, the manifest promises {shard.num_samples}"
+        found.append(Difference(tar, text))
+    return _Verified(num, found)
 
 
 def _card_sha256(storage: Storage, prefix: str) -> str | None:
@@ -137,7 +187,7 @@ def is_release(storage: Storage, folder: str = "") -> bool:
 
 
 def verify_shard(storage: Storage, tar: str) -> list[Difference]:
-    """Check one tar against its ``.idx`` and its table.
+    """Check the headers of one tar against its ``.idx`` and its table.
 
     Args:
         storage: Where the shard is.
@@ -146,7 +196,7 @@ def verify_shard(storage: Storage, tar: str) -> list[Difference]:
     Raises:
         NotFoundError: There is no such tar, and no table that says why.
     """
-    return _verify(storage, tar)[1]
+    return _verify(storage, tar, read_all=False).differences
 
 
 def _tables_without_tar(storage: Storage, files: Collection[str]) -> list[str]:
@@ -206,13 +256,18 @@ def _changed_files(
         except NotFoundError:
             differences.append(Difference(path, "it is missing"))
             continue
-        if found != file:
-            text = (
-                f"it has {found.num_bytes} bytes with sha256 {found.sha256}, the manifest "
-                f"promises {file.num_bytes} with {file.sha256}"
-            )
+        if text := _wrong_file(file, found.num_bytes, found.sha256):
             differences.append(Difference(path, text))
     return differences
+
+
+def _wrong_file(file: ReleaseFile, num_bytes: int, sha256: str) -> str | None:
+    if (num_bytes, sha256) == (file.num_bytes, file.sha256):
+        return None
+    return (
+        f"it has {num_bytes} bytes with sha256 {sha256}, the manifest promises "
+        f"{file.num_bytes} with {file.sha256}"
+    )
 
 
 def _vector_differences(storage: Storage, stem: str, changed: set[str]) -> list[Difference]:
@@ -236,15 +291,98 @@ def _vector_differences(storage: Storage, stem: str, changed: set[str]) -> list[
     return []
 
 
-def _verify(storage: Storage, tar: str) -> tuple[int, list[Difference]]:
-    """Give the number of samples and the differences of one shard."""
+@dataclass(frozen=True)
+class _Verified:
+    """What looking at one shard came to."""
+
+    num_samples: int
+    differences: list[Difference]
+    digest: TarDigest | None = None
+    """Of the tar, if it was read to its end."""
+
+
+def _verify(storage: Storage, tar: str, *, read_all: bool = True) -> _Verified:
+    """Find the differences of one shard."""
     try:
         index = build_index(read_members(storage, tar))
     except NotFoundError:
-        return 0, _missing_tar(storage, tar)
+        return _Verified(0, _missing_tar(storage, tar))
     except ShardError as error:
-        return 0, [Difference(tar, str(error))]
-    return len(index), _differences(storage, tar.removesuffix(".tar"), index)
+        return _Verified(0, [Difference(tar, str(error))])
+    found = _differences(storage, tar.removesuffix(".tar"), index)
+    if not read_all:
+        return _Verified(len(index), found)
+    recorded = _recorded(storage, f"{tar.removesuffix('.tar')}.parquet", index)
+    digest = read_tar_digest(storage, tar, recorded)
+    found += [
+        Difference(
+            tar, f"the {one.extension} of sample {one.key!r} is damaged: {one.found}"
+        )
+        for one in digest.changed
+    ]
+    return _Verified(len(index), found, digest)
+
+
+def _recorded(storage: Storage, path: str, index: ShardIndex) -> list[Recorded]:
+    """Give what a table has on record of its tar's samples; nothing if it is of others."""
+    try:
+        names = _ON_RECORD.intersection(read_columns(storage, path))
+        table = read_table(storage, path, FILTERED, sorted(names))
+    except (NotFoundError, TableError):  # which is a difference of its own
+        return []
+    if table["key"].to_pylist() != index.keys:
+        return []
+    return recorded_components(index, *part_crcs(table))
+
+
+_ON_RECORD = frozenset(("key", "image_extension", "sha256", COMPONENT_CRC32))
+
+
+def _releases_in(files: Collection[str]) -> list[str]:
+    """Name the folders of releases."""
+    end = f"/{MANIFEST}"
+    return [path.removesuffix(end) for path in sorted(files) if path.endswith(end)]
+
+
+def _verify_inside(storage: Storage, release: str) -> Verification:
+    try:
+        return verify_release(storage, release)
+    except ReleaseMismatchError as error:
+        path = f"{release}/{MANIFEST}"
+        return Verification(0, 0, 0, (Difference(path, str(error)),))
+
+
+def _other_differences(
+    storage: Storage, files: Collection[str], known: Collection[str]
+) -> list[Difference]:
+    """Check the pages of all tables, and the indexes of raw shards against their catalogs.
+
+    Args:
+        storage: Where they are.
+        files: All there are.
+        known: What is known to be wrong already.
+    """
+    found = []
+    for path in sorted(files):
+        stem, _, suffix = path.rpartition(".")
+        try:
+            if suffix == "parquet" and path not in known:
+                scan_table(storage, path)
+            elif suffix == "idx" and f"{stem}.tar" not in files:
+                found += _index_differences(storage, stem)
+        except TableError as error:
+            found.append(Difference(path, str(error)))
+    return found
+
+
+def _index_differences(storage: Storage, stem: str) -> list[Difference]:
+    """Compare the index of a raw shard with the catalog beside it, if there is one."""
+    path = f"{stem}.parquet"
+    if not storage.exists(path) or read_about(storage, path).get("table") != CATALOG.name:
+        return []
+    if storage.read(f"{stem}.idx") == format_index(read_catalog(storage, path)):
+        return []
+    return [Difference(f"{stem}.idx", "it is not the index of the catalog beside it")]
 
 
 def _missing_tar(storage: Storage, tar: str) -> list[Difference]:

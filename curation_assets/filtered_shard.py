@@ -9,7 +9,13 @@ from curation.dali_index import format_index
 from curation.errors import TableError
 from curation.fingerprint import fingerprint
 from curation.index import ShardIndex, read_catalog
-from curation.reshard import describe_kept, reshard
+from curation.reshard import describe_kept, only_kept, reshard
+from curation.sample_digests import (
+    COMPONENT_CRC32,
+    ON_RECORD,
+    damaged,
+    digest_samples,
+)
 from curation.storage import Storage
 from curation.storage.base import check_unchanged
 from curation.tables import (
@@ -63,14 +69,17 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
             output.delete(about_path)  # it says that the three belong together
             raw = read_catalog(output, artifacts.catalog(shard))
             kept = _kept(raw, read_table(output, artifacts.selection(shard), SELECTION))
+            digests: list[pa.Table] = []
             if kept.any():
                 filtered = reshard(source, raw, kept, output, tar)
+                digests = _digests(source, output, lineage, raw, kept, filtered, shard)
                 output.write(idx, format_index(filtered))
             else:  # DALI and Hugging Face don't read a tar without members
                 check_unchanged(source, raw.file)
                 output.delete(tar)
                 output.delete(idx)
-            table = describe_kept(raw, kept, _known(output, lineage, shard), shard=shard)
+            known = [*_known(output, lineage, shard), *digests]
+            table = describe_kept(raw, kept, known, shard=shard)
             encoder = read_about(output, artifacts.embeddings(shard)).get("encoder")
             scored = read_about(output, artifacts.scores(shard))["fingerprint"]
             write_table(
@@ -135,3 +144,45 @@ def _known(output: Storage, lineage: Lineage, shard: str) -> list[pa.Table]:
     facts = read_table(output, artifacts.embeddings(shard), EMBEDDINGS)
     facts = facts.drop_columns([n for n in facts.column_names if n in left_out])
     return [facts, read_table(output, artifacts.scores(shard), SCORES)]
+
+
+_MEND = (
+    "The tar was damaged, or changed without a new time or size, after it was embedded: "
+    "restore it from a copy, or, if it is meant to be so, `touch` it; then run again"
+)
+
+
+def _digests(
+    source: Storage,
+    output: Storage,
+    lineage: Lineage,
+    raw: ShardIndex,
+    kept: np.ndarray,
+    filtered: ShardIndex,
+    shard: str,
+) -> list[pa.Table]:
+    """Compare what was copied with what was embedded; give checksums of other components.
+
+    What was copied inside a storage without passing through this machine is not fetched
+    for it: a release and ``curate verify`` compare its images.
+
+    Raises:
+        SampleError: A sample is not what was embedded. Then there is no filtered tar.
+    """
+    if output.local_path(filtered.file.path) is not None:
+        storage, index = output, filtered
+    elif source.local_path(raw.file.path) is not None:
+        storage, index = source, only_kept(raw, kept)
+    else:
+        return []
+    path = lineage.artifacts.embeddings(shard)
+    known = read_table(output, path, EMBEDDINGS, list(ON_RECORD))
+    keys = pa.array(index.keys, pa.string())
+    rows = known.take(pc.index_in(keys, value_set=known["key"].combine_chunks()))
+    crcs, changed = digest_samples(
+        storage, index.file.path, index, rows, lineage.recipe.texts
+    )
+    if changed:
+        output.delete(filtered.file.path)
+        raise damaged(f"{source.url}/{raw.file.path}", changed, shard, _MEND)
+    return [pa.table({"key": keys, COMPONENT_CRC32: crcs})]

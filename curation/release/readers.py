@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
-from curation.dali_index import parse_index
+from curation.dali_index import count_extensions
 from curation.errors import UnknownNameError
 from curation.release.manifest import Manifest, table_path
 from curation.storage.base import Storage
@@ -34,12 +34,11 @@ def find_unreadable(storage: Storage, manifest: Manifest) -> tuple[str, ...]:
     doubles: Counter[str] = Counter()
     for shard in manifest.shards:
         path = f"{manifest.folder}/{shard.files[1].path}"
-        for sample in parse_index(storage.read(path), path):
-            extensions = [entry.extension for entry in sample]
-            kinds[tuple(sorted(extensions))] += 1
-            twice = Counter(one.lower() for one in extensions)
-            doubles.update(one for one, count in twice.items() if count > 1)
-    return (*_doubled(doubles), *_mixed(kinds), *_damaged(storage, manifest))
+        for extensions, count in count_extensions(storage.read(path), path).items():
+            kinds[tuple(sorted(extensions))] += count
+            for one, times in Counter(map(str.lower, extensions)).items():
+                doubles[one] += count if times > 1 else 0
+    return (*_doubled(+doubles), *_mixed(kinds), *_damaged(storage, manifest))
 
 
 def _doubled(doubles: Counter[str]) -> list[str]:

@@ -6,10 +6,12 @@ gains the new key. What a filtered tar's global pax headers say (times, owners) 
 out: readers would apply it to members of other shards.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,7 @@ from curation.errors import (
     InputError,
     NotFoundError,
     ReleaseMismatchError,
+    SampleError,
     StaleError,
     TableError,
 )
@@ -32,6 +35,14 @@ from curation.release.json_key import MOST_BYTES, with_new_key
 from curation.release.plan import PlannedShard, shard_name
 from curation.release.sources import FilteredReader, rows_fingerprint
 from curation.reshard import END_OF_ARCHIVE
+from curation.sample_digests import (
+    Changed,
+    Crcs,
+    damaged,
+    part_crcs,
+    read_tar_digest,
+    recorded_components,
+)
 from curation.storage.base import (
     Buffer,
     ByteRange,
@@ -41,14 +52,19 @@ from curation.storage.base import (
     near_parts,
     read_group,
     run_ahead,
+    slices,
 )
 from curation.tables import EMBEDDING, FILTERED, embedding_matrix, read_about, write_table
 from curation.tar import read_members
 from curation.tar_header import format_header
 
 LOCAL_GAP, REMOTE_GAP = 8 << 10, 256 << 10  # bytes read along rather than asked around
-HASH_BLOCK = 1 << 20  # bytes
 READS_AHEAD = 4  # of metadata, each of at most MOST_BYTES
+
+_MEND = (
+    "Nothing is published. Restore that tar from a copy; a filtered shard is made again "
+    "when its .tar, .idx and .parquet are deleted: `curate run`"
+)
 
 
 @dataclass(frozen=True)
@@ -119,15 +135,16 @@ def write_shard(
         StaleError: A filtered shard is not what was planned with, or changes meanwhile.
         NotFoundError: A filtered shard is gone.
         ReleaseMismatchError: What was written reads back as something else.
+        SampleError: A sample's bytes are not those that are on record.
     """
-    table = _table(filtered, planned)
+    table, crcs = part_crcs(_table(filtered, planned))
     renumber, unify = (
         target.settings.keys == "renumber",
         target.settings.extensions == "unify",
     )
     if renumber or unify:
         names = _unified(filtered, planned, table) if unify else None
-        parts = _renamed_parts(filtered, planned, table, names, new_keys=renumber)
+        parts = _renamed_parts(filtered, planned, table, names, crcs, new_keys=renumber)
     else:
         parts = _preserved_parts(filtered, planned)
     if unify:
@@ -140,19 +157,30 @@ def write_shard(
 
     tar = target.path(f"{planned.name}.tar")
     target.storage.write_parts(tar, [*parts, END_OF_ARCHIVE], check)
-    return finish_shard(planned, table, target)
+    return finish_shard(planned, table, target, filtered.tar, crcs)
 
 
-def finish_shard(planned: PlannedShard, table: pa.Table, target: Target) -> ReleaseShard:
+def finish_shard(
+    planned: PlannedShard,
+    table: pa.Table,
+    target: Target,
+    copied_from: Callable[[str], str],
+    crcs: Crcs,
+) -> ReleaseShard:
     """Write what belongs to a tar that is there; the table, which says so, comes last.
+
+    The tar is read back, and its samples are compared with what is on record of them.
 
     Args:
         planned: What the tar must hold.
         table: Its rows, in the order of the tar, with the new keys.
         target: Where to.
+        copied_from: Gives the path of the tar that holds the samples of a raw shard.
+        crcs: What is on record of the samples' components, beside the table.
 
     Raises:
         ReleaseMismatchError: The tar holds other samples than planned.
+        SampleError: A sample's bytes are not those that are on record.
         InputError: Vectors are to be written, and the table has none.
     """
     storage, settings = target.storage, target.settings
@@ -165,10 +193,16 @@ def finish_shard(planned: PlannedShard, table: pa.Table, target: Target) -> Rele
             "report this as a fault of this program",
             path=names[0],
         )
+    recorded = recorded_components(index, table, crcs)
+    tar = read_tar_digest(storage, target.path(names[0]), recorded)
+    if tar.changed:
+        storage.delete(target.path(names[0]))
+        raise _damaged(planned, tar.changed, storage, copied_from)
     storage.write(target.path(names[1]), format_index(index))
     if settings.npy:
         write_npy(storage, target.path(names[2]), _vectors(table, target.folder))
-    files = [describe_file(target, name) for name in names[:-1]]
+    files = [ReleaseFile(names[0], tar.num_bytes, tar.sha256)]
+    files += [describe_file(target, name) for name in names[1:-1]]
     write_table(
         storage,
         target.path(names[-1]),
@@ -211,12 +245,23 @@ def hash_file(storage: Storage, path: str, name: str) -> ReleaseFile:
     Raises:
         NotFoundError: There is no such file.
     """
-    digest, num_bytes = hashlib.sha256(), 0
-    with storage.open_reader(path) as file:
-        while block := file.read(HASH_BLOCK):
-            digest.update(block)
-            num_bytes += len(block)
-    return ReleaseFile(name, num_bytes, digest.hexdigest())
+    found = read_tar_digest(storage, path)
+    return ReleaseFile(name, found.num_bytes, found.sha256)
+
+
+def _damaged(
+    planned: PlannedShard,
+    changed: Sequence[Changed],
+    storage: Storage,
+    copied_from: Callable[[str], str],
+) -> SampleError:
+    """Say which sample is damaged, by the key and the tar that it was copied from."""
+    samples = planned.samples
+    row = samples["key"].to_pylist().index(changed[0].key)
+    shard, key = samples["source_shard"][row].as_py(), samples["source_key"][row].as_py()
+    named = replace(changed[0], key=key)
+    where = f"{storage.url}/{copied_from(shard)}"
+    return damaged(where, [named, *changed[1:]], shard, _MEND)
 
 
 def _sources(planned: PlannedShard) -> list[str]:
@@ -367,10 +412,14 @@ def _renamed_parts(
     planned: PlannedShard,
     table: pa.Table,
     extensions: list[list[str]] | None,
+    crcs: Crcs,
     *,
     new_keys: bool,
 ) -> Iterator[Part]:
-    """Write headers with the new names; copy data with their padding."""
+    """Write headers with the new names; copy data with their padding.
+
+    Where metadata get the new key, their CRC-32 in ``crcs`` is compared and replaced.
+    """
     storage = filtered.storage
     samples = _members(filtered, planned)
     if extensions is None:
@@ -385,8 +434,9 @@ def _renamed_parts(
         table["source_ranges"].to_pylist(),
         strict=True,
     )
-    for key, members, own, source in zip(keys, samples, extensions, sources, strict=True):
-        for member, extension in zip(members, own, strict=True):
+    rows = zip(keys, samples, extensions, sources, crcs, strict=True)
+    for key, members, own, source, crc in rows:
+        for place, (member, extension) in enumerate(zip(members, own, strict=True)):
             name = f"{key}.{extension}"
             data = read.get((member.path, member.data_start))
             if data is None:
@@ -394,7 +444,25 @@ def _renamed_parts(
                 yield ByteRange(storage, member.path, member.data_start, member.end)
             else:
                 text = with_new_key(data, key, _source_json(*source))
+                if crc:
+                    _compare_metadata(filtered, member, source[:2], data, crc[place])
+                    crc[place] = zlib.crc32(text)
                 yield format_header(name, len(text)) + text + bytes(-len(text) % 512)
+
+
+def _compare_metadata(
+    filtered: FilteredReader,
+    member: _Member,
+    source: tuple[str, str],
+    data: bytes,
+    expected: int | None,
+) -> None:
+    """Make sure that metadata are those on record, since they are released as others."""
+    found, (shard, key) = zlib.crc32(data), source
+    if expected is not None and found != expected:
+        text = f"CRC-32 {expected:08x} is on record, found {found:08x}"
+        where = f"{filtered.storage.url}/{member.path}"
+        raise damaged(where, [Changed(key, member.extension, text)], shard, _MEND)
 
 
 def _source_json(
@@ -415,9 +483,12 @@ def _read_json(
     local = bool(members) and storage.local_path(members[0].path) is not None
     gap = LOCAL_GAP if local else REMOTE_GAP
     groups = near_parts(ranges, block=MOST_BYTES, gap=gap)
-    calls = (partial(_read_group, group) for group in groups)
-    # a local read takes less time than handing it to a thread
-    reads = (call() for call in calls) if local else run_ahead(calls, READS_AHEAD)
+    if local:
+        reads = _local_reads(
+            storage, groups
+        )  # take less time than handing them to a thread
+    else:
+        reads = run_ahead((partial(_read_group, group) for group in groups), READS_AHEAD)
     found = {}
     for group, blocks in reads:
         for part, block in zip(group, blocks, strict=True):
@@ -425,5 +496,17 @@ def _read_json(
     return found
 
 
-def _read_group(group: list[ByteRange]) -> tuple[list[ByteRange], Sequence[Buffer]]:
+_Read = tuple[list[ByteRange], Sequence[Buffer]]
+
+
+def _local_reads(storage: Storage, groups: Iterator[list[ByteRange]]) -> Iterator[_Read]:
+    """Read runs of ranges of local files, each of which is opened once."""
+    for path, runs in groupby(groups, lambda group: group[0].path):
+        with storage.open_reader(path) as file:
+            for group in runs:
+                first, last = group[0].start, group[-1].stop
+                yield group, slices(group, os.pread(file.fileno(), last - first, first))
+
+
+def _read_group(group: list[ByteRange]) -> _Read:
     return group, read_group(group)

@@ -275,7 +275,10 @@ def _write_without(
     reshard(output, index, stays, output, target.path(f"{planned.name}.tar"))
     table = read_table(output, f"{stem}.parquet", FILTERED)
     table = table.filter(pa.array(stays)).replace_schema_metadata()
-    return finish_shard(planned, table.combine_chunks(), target)
+    nothing = [None] * len(table)  # but the images' sha256, which are in the table
+    return finish_shard(
+        planned, table.combine_chunks(), target, lambda _: f"{stem}.tar", [*nothing]
+    )
 
 
 def _prove(output: Storage, release: Manifest, taken_down: pa.Table) -> None:

@@ -8,6 +8,7 @@ import errno
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -56,6 +57,7 @@ _NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS
 
 WRITE_BLOCK = 256 << 10  # bytes; what fits the processor's cache is written fastest
 SHORT_GAP = 16 << 10  # bytes read along with their neighbours rather than skipped
+FLUSH_BYTES = 16 << 20  # brought to the disk at once while a file is put together
 MOST_OPEN = 64  # files that ranges are copied from
 LONG_RANGE = 4 << 20  # bytes from which on the kernel copies faster on its own
 
@@ -187,7 +189,11 @@ class LocalStorage(Storage):
         """
         parts = list(parts)
         size = sum(map(part_size, parts))
-        with self.open_writer(path) as file, _OpenSources() as sources:
+        with (
+            self.open_writer(path) as file,
+            _OpenSources() as sources,
+            _Flushing(file.fileno()) as flushing,
+        ):
             if size and hasattr(os, "posix_fallocate"):  # macOS has none
                 os.posix_fallocate(file.fileno(), 0, size)
             if _all_remote(parts):
@@ -196,11 +202,13 @@ class LocalStorage(Storage):
             for kind, run in groupby(parts, _way_of_copying):
                 if kind == "short":
                     for group in near_parts(run, block=WRITE_BLOCK, gap=SHORT_GAP):
-                        file.writelines(_read_group(group, sources))
+                        file.writelines(blocks := _read_group(group, sources))
+                        flushing.wrote(sum(map(len, blocks)))
                 elif kind == "long":
                     file.flush()
                     for part in cast(Iterator[ByteRange], run):
                         _send(part, sources.descriptor(part), file.fileno())
+                        flushing.wrote(part.stop - part.start)
                 else:
                     file.writelines(part_blocks(run))
             if check:
@@ -208,6 +216,36 @@ class LocalStorage(Storage):
 
     def _place(self, path: str) -> Path:
         return self.root / checked_path(path)
+
+
+class _Flushing:
+    """Has what was written brought to the disk in a thread, while more is written.
+
+    So the disk works while the processor does, and the sync at the end waits for little.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waiting = 0  # bytes
+        self._flush: Future[None] | None = None
+
+    def __enter__(self) -> "_Flushing":
+        self._thread = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if kind is None and self._flush:
+            self._flush.result()  # the system tells of an error once, not at the end again
+
+    def wrote(self, num_bytes: int) -> None:
+        """Count what was written; have it flushed if that is worth it."""
+        self._waiting += num_bytes
+        if self._waiting >= FLUSH_BYTES and (self._flush is None or self._flush.done()):
+            if self._flush:
+                self._flush.result()
+            self._waiting = 0
+            self._flush = self._thread.submit(os.fdatasync, self._descriptor)
 
 
 class _OpenSources:
@@ -218,7 +256,8 @@ class _OpenSources:
     """
 
     def __init__(self) -> None:
-        self._descriptors: dict[Path, int] = {}  # the one opened first comes first
+        # by storage and path, since a place is costly to name; the first opened comes first
+        self._descriptors: dict[tuple[int, str], int] = {}
 
     def __enter__(self) -> "_OpenSources":
         return self
@@ -228,13 +267,14 @@ class _OpenSources:
             os.close(descriptor)
 
     def descriptor(self, part: ByteRange) -> int:
-        place = cast(Path, part.storage.local_path(part.path))
-        if place not in self._descriptors:
+        known = id(part.storage), part.path
+        if known not in self._descriptors:
             if len(self._descriptors) == MOST_OPEN:
                 os.close(self._descriptors.pop(next(iter(self._descriptors))))
+            place = cast(Path, part.storage.local_path(part.path))
             with _translated(place):
-                self._descriptors[place] = os.open(place, os.O_RDONLY)
-        return self._descriptors[place]
+                self._descriptors[known] = os.open(place, os.O_RDONLY)
+        return self._descriptors[known]
 
 
 def _way_of_copying(part: Part) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from curation.dali_index import (
     IndexEntry,
     check_index_fits,
+    count_extensions,
     find_difference,
     format_index,
     parse_index,
@@ -260,3 +262,19 @@ def test_a_difference_is_named() -> None:
     first, one, _ = text.splitlines()
     assert "from byte 512" in str(find_difference(b"\n".join([first, one, one]), index))
     assert "first line" in str(find_difference(b"no index", index))
+
+
+@given(members=tars.sample_members(formats=FORMATS))
+def test_extensions_are_counted_as_the_parsed_index_has_them(
+    members: list[TarMember],
+) -> None:
+    data = format_index(index_of(MadeTar(tuple(members), bytes(2 * BLOCK)).to_bytes()))
+    parsed = parse_index(data, "a.tar")
+    expected = Counter(tuple(one.extension for one in sample) for sample in parsed)
+    assert count_extensions(data, "a.tar") == expected
+
+
+@pytest.mark.parametrize("data", [b"", b"v1.2 2\njpg 512 1 a.jpg\n", b"v1.1 0\n", b"v1.2"])
+def test_extensions_of_a_damaged_index_are_not_counted(data: bytes) -> None:
+    with pytest.raises(IndexFormatError, match="first line"):
+        count_extensions(data, "a.tar")

@@ -1,6 +1,8 @@
 """Verification finds every kind of difference."""
 
 import io
+import os
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +187,65 @@ def test_a_changed_file_of_a_release_is_named(
     (difference,) = verify_release(published).differences
     assert difference.path == path
     assert found in difference.found
+
+
+def flip_bit(storage: LocalStorage, path: str, byte: int, bit: int = 0) -> None:
+    """Flip one bit of a file on the disk; its size and its time stay."""
+    place = storage.root / path
+    before = place.stat()
+    data = bytearray(place.read_bytes())
+    data[byte] ^= 1 << bit
+    place.write_bytes(data)
+    os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+SUFFIXES = ("jpg", "txt", "json")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_flipped_bit_of_a_filtered_sample_is_named_by_its_file_and_key(
+    filtered: LocalStorage, suffix: str
+) -> None:
+    with tarfile.open(filtered.root / TAR) as tar:
+        member = [one for one in tar if one.name.endswith(suffix)][-1]
+    flip_bit(filtered, TAR, member.offset_data + member.size // 2, bit=3)
+    (difference,) = verify_shards(filtered).differences
+    assert difference.path == TAR
+    key = member.name.removesuffix(f".{suffix}")
+    assert f"the {suffix} of sample {key!r} is damaged" in difference.found
+
+
+def test_a_flipped_bit_of_a_release_is_named_by_its_file_and_key(
+    published: LocalStorage,
+) -> None:
+    with tarfile.open(published.root / "00001.tar") as tar:
+        member = next(one for one in tar if one.name.endswith("jpg"))
+    flip_bit(published, "00001.tar", member.offset_data)
+    (difference,) = verify_release(published).differences
+    key = member.name.removesuffix(".jpg")
+    assert f"the jpg of sample {key!r} is damaged" in difference.found
+
+
+def test_a_sample_that_was_released_wrong_is_found_although_the_tars_hash_is_right(
+    published: LocalStorage,
+) -> None:
+    """As releases of 0.1.0 may be, which compared nothing."""
+    data = bytearray(published.read("00000.tar"))
+    data[600] ^= 1
+    forge(published, "00000.tar", bytes(data))
+    (difference,) = verify_release(published).differences
+    assert "of sample '000000000' is damaged: sha256" in difference.found
+
+
+def test_a_whole_output_is_verified_with_its_tables_and_releases(curated: Curated) -> None:
+    output = curated.output
+    done = verify_shards(output)
+    assert done.differences == ()
+    tables = [file.path for file in output.list_files(suffix=".parquet")]
+    for path in tables:
+        flip_bit(output, path, 10)
+    found = {difference.path for difference in verify_shards(output).differences}
+    assert found >= {*tables}
 
 
 def forge(storage: LocalStorage, name: str, data: bytes) -> None:

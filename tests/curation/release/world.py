@@ -136,7 +136,7 @@ def _image(sample: Sample) -> str | None:
 
 
 def _facts(keys: list[str], samples: Mapping[str, Sample], *, vectors: bool) -> pa.Table:
-    images = [samples[key].get("jpg", b"") for key in keys]
+    images = [samples[key].get(_image(samples[key]) or "", b"") for key in keys]
     generator = np.random.default_rng(len(keys))
     columns = {
         "key": pa.array(keys, pa.string()),
