@@ -5,11 +5,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.dali_index import format_index
-from curation.errors import TableError
+from curation.dali_index import format_index, parse_index
+from curation.errors import IndexFormatError, NotFoundError, TableError
 from curation.fingerprint import fingerprint
 from curation.index import ShardIndex, read_catalog
-from curation.reshard import describe_kept, only_kept, reshard
+from curation.reshard import END_OF_ARCHIVE, describe_kept, only_kept, reshard
 from curation.sample_digests import (
     COMPONENT_CRC32,
     ON_RECORD,
@@ -28,6 +28,7 @@ from curation.tables import (
     read_table,
     write_table,
 )
+from curation.tar_header import padded
 from curation_assets.lineage import Lineage, raw_version
 from curation_assets.metadata import indexed_sheets
 from curation_assets.shard_asset import (
@@ -98,11 +99,13 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
             return describe(shard)
 
         def find(task: ShardTask) -> Metadata | None:
-            *files, table = artifacts.of("filtered_shard", task.shard)
+            tar, idx, table = artifacts.of("filtered_shard", task.shard)
             if not is_current(output, table, task):
                 return None
-            wanted = read_about(output, table)["num_rows"] > 0
-            there = all(output.exists(file) == wanted for file in files)
+            if num_rows := read_about(output, table)["num_rows"]:
+                there = _is_whole(output, tar, idx, num_rows)
+            else:
+                there = not output.exists(tar) and not output.exists(idx)
             return describe(task.shard) if there else None
 
         def describe(shard: str) -> Metadata:
@@ -120,6 +123,18 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
         yield from record_shards(context, progress, tasks, one_by_one(make), find)
 
     return filtered_shard
+
+
+def _is_whole(output: Storage, tar: str, idx: str, num_rows: int) -> bool:
+    """Tell whether a filtered tar has the length that its index says, and all its rows."""
+    try:
+        data, size = output.read(idx), output.stat(tar).size
+        samples = parse_index(data, idx)
+    except (NotFoundError, IndexFormatError):
+        return False
+    end = max((e.start + padded(e.size) for entries in samples for e in entries), default=0)
+    whole = data.endswith(b"\n") and len(samples) == num_rows
+    return whole and size == end + len(END_OF_ARCHIVE)
 
 
 def _kept(index: ShardIndex, selection: pa.Table) -> np.ndarray:

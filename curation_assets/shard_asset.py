@@ -30,6 +30,7 @@ from curation.fingerprint import Json
 from curation.storage import Storage
 from curation.tables import made_of_something_else, read_about
 from curation_assets.failures import raise_for_shards, run_failures
+from curation_assets.file_sizes import record_sizes
 from curation_assets.lineage import GLOBAL_ASSETS, IMPORT_ASSETS, Lineage
 from curation_assets.ownership import check_owner
 from curation_assets.partitions import SHARDS
@@ -65,6 +66,10 @@ class ShardTask:
     """What the recipe says of the step; recorded, so that a change can be told."""
     problem: CurationError | None = None
     """Why it can't be made: an input's file is not the one that is on record."""
+    output: Storage | None = None
+    """Where its files are; None if their sizes are not to be recorded."""
+    files: tuple[str, ...] = ()
+    """The paths of its files."""
 
 
 class ShardAssetOptions(TypedDict):
@@ -134,6 +139,7 @@ def record_shards(
             if (metadata := find(task)) is None:
                 todo.append(task)
             else:
+                _record_sizes(context, asset, task)
                 yield partition_event(asset, task, {**metadata, "cached": True})
         progress.start(asset, len(todo))
         refused = [(task, task.problem) for task in todo if task.problem]
@@ -145,11 +151,17 @@ def record_shards(
                 failures[task.shard] = made
                 progress.fail(task.shard, str(made))
             else:
+                _record_sizes(context, asset, task)
                 yield partition_event(asset, task, made)
                 progress.advance(task.shard, int(made.get("samples", 0)))
         raise_for_shards(failures)
         refuse_deleted_ends(context, context.assets_def.partitions_def)
     yield all_recorded()
+
+
+def _record_sizes(context: dg.AssetExecutionContext, asset: str, task: ShardTask) -> None:
+    if task.output and task.files:
+        record_sizes(context.instance, asset, task.shard, task.output, task.files)
 
 
 def all_recorded() -> dg.MaterializeResult[None]:
@@ -227,6 +239,8 @@ def shard_tasks(
             code_version,
             lineage.recipe_settings(asset),
             problems.get(shard),
+            output,
+            lineage.artifacts.of(asset, shard),
         )
         for shard in shards
     ]

@@ -10,7 +10,7 @@ from collections import Counter
 import dagster as dg
 
 from curation.dali_index import find_difference, format_index
-from curation.errors import NotFoundError
+from curation.errors import NotFoundError, TableError
 from curation.index import (
     ShardIndex,
     build_index,
@@ -72,10 +72,14 @@ def shard_index_asset(lineage: Lineage) -> dg.AssetsDefinition:
 
         def find(task: ShardTask) -> Metadata | None:
             path = artifacts.catalog(task.shard)
-            there = output.exists(artifacts.index(task.shard))
-            if not there or not is_current(output, path, task):
+            if not is_current(output, path, task):
                 return None
-            return described(task.shard, read_catalog(output, path))
+            try:
+                index = read_catalog(output, path)
+                idx = output.read(artifacts.index(task.shard))
+            except (NotFoundError, TableError):
+                return None
+            return described(task.shard, index) if idx == format_index(index) else None
 
         def described(shard: str, index: ShardIndex) -> Metadata:
             beside = compare_beside(source, shard, index)

@@ -13,6 +13,7 @@ from curation.errors import NotFoundError, TableError
 from curation.filtered_folder import find_strays
 from curation.storage import Storage, StoredFile, open_storage
 from curation.tables import read_about
+from curation_assets.file_sizes import recorded_sizes
 from curation_assets.lineage import DECISION_ASSETS, IMAGE_ASSETS, Lineage
 from curation_assets.ownership import has_other_sources
 from curation_assets.shard_asset import recorded_versions
@@ -37,13 +38,14 @@ def output_files(lineage: Lineage, instance: dg.DagsterInstance | None = None) -
     """
     recipe = lineage.recipe
     output = open_storage(recipe.output, recipe.s3)
-    listed = {file.path: file for file in output.list_files()}
+    listed = {file.path: file for file in output.list_files() if file.size}
     files = set(listed)
     for stem in _may_be_empty(listed, f"{lineage.artifacts.filtered_folder}/"):
         if _look(output, listed[f"{stem}.parquet"])[1] == 0:
             files ^= {f"{stem}.tar", f"{stem}.idx"}
     if instance is not None:
         files -= _of_others(instance, lineage, output, listed)
+        files -= _of_another_size(instance, lineage, listed)
     return files
 
 
@@ -87,6 +89,20 @@ def _of_others(
         found = threads.map(lambda path: _look(output, listed[path])[0], there)
         pairs = zip(there, found, strict=True)
         return {path for path, made_of in pairs if made_of != recorded[path]}
+
+
+def _of_another_size(
+    instance: dg.DagsterInstance, lineage: Lineage, listed: Mapping[str, StoredFile]
+) -> set[str]:
+    """Find the files that have not as many bytes as when they were recorded."""
+    found: set[str] = set()
+    for asset in (*IMAGE_ASSETS[1:], *DECISION_ASSETS):
+        if asset in lineage.assets:
+            shards = recorded_versions(instance, asset)
+            sizes = recorded_sizes(instance, asset, shards)
+            there = sizes.keys() & listed.keys()
+            found |= {path for path in there if sizes[path] != listed[path].size}
+    return found
 
 
 @lru_cache(1 << 17)

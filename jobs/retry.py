@@ -11,7 +11,9 @@ from curation.recipe import Recipe
 from curation.recipe_tools import embedding_tools, embedding_workers
 from curation.shard_embedding import EmbedShard, retry_shard
 from curation.storage import Storage, open_storage
+from curation_assets.file_sizes import record_sizes
 from curation_assets.lineage import VERSIONS, Lineage
+from jobs.instance import open_instance
 from resources.progress import Progress
 
 MADE_OF_EMBEDDINGS = list(VERSIONS)[list(VERSIONS).index("embeddings") + 1 :]
@@ -59,6 +61,8 @@ def retry(recipe: Recipe, progress: Progress, shards: Sequence[str]) -> int:
             recovered += done.result.num_recovered
             if done.result.num_recovered:
                 _forget(output, lineage, shard)
+                with open_instance(recipe) as instance:
+                    record_sizes(instance, "embeddings", shard, output, [done.task.path])
         elif isinstance(done.error, CurationError):
             progress.fail(shard, str(done.error))
         else:
