@@ -594,9 +594,10 @@ def _columns(
 
 
 def _read_table(shard: DatasetShard) -> pa.Table:
+    data = io.BytesIO(shard.storage.read(shard.table))
     try:
-        return pq.read_table(io.BytesIO(shard.storage.read(shard.table)))
-    except pa.ArrowInvalid as error:
+        return pq.read_table(data, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
         raise TableError(
             f"{shard.storage.url}/{shard.table}: no Parquet file that can be read ({error})"
         ) from error

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curation.errors import InputError, TableError
+from curation.errors import CurationError, InputError, TableError
 from curation.npy import NpyHeader, map_npy, read_npy_header, read_npy_rows
 from curation.storage import Storage, open_storage
 from curation.storage.base import StoredFile
@@ -367,8 +367,12 @@ def _read_footer(storage: Storage, path: str, column: str) -> TextPart:
 def _parquet(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
     try:
         with storage.open_reader(path) as file:
-            yield pq.ParquetFile(file)
-    except pa.ArrowInvalid as error:
+            yield pq.ParquetFile(file, page_checksum_verification=True)
+    except CurationError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of reading: Arrow's own about damaged bytes have no number
         raise TableError(
             f"{storage.url}/{path}: not a Parquet file that can be read ({error})"
         ) from error

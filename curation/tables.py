@@ -15,7 +15,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 
 from curation.errors import CurationError, StaleError, TableError, UnknownNameError
 from curation.storage.base import Storage
+from curation.table_seal import check_pages, read_metadata, sealed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -416,7 +418,7 @@ def write_table(
         for rows in [len(table)] if row_groups is None else row_groups:
             writer.write_table(table.slice(start, rows))
             start += rows
-    storage.write(path, memoryview(sink.getvalue()))
+    storage.write(path, sealed(memoryview(sink.getvalue())))
 
 
 def read_table(
@@ -446,9 +448,8 @@ def read_table(
     """
     with storage.open_reader(path) as file, _translated(storage, path):
         # Arrow reads a local file in half the time when it opens that itself.
-        source = storage.local_path(path) or file
-        parquet = pq.ParquetFile(source, page_checksum_verification=True)
-        about = _about(parquet)
+        parquet = _opened(storage.local_path(path) or file, read_metadata(file))
+        about = _read_about(parquet.metadata.metadata)
         _check_kind(kind, about, f"{storage.url}/{path}")
         if made_of is not None and about.get("fingerprint") != made_of:
             raise made_of_something_else(storage, path)
@@ -484,9 +485,9 @@ def read_about(storage: Storage, path: str) -> dict[str, Any]:
         TableError: It is no Parquet file.
     """
     with storage.open_reader(path) as file, _translated(storage, path):
-        parquet = pq.ParquetFile(file)
-        about = _about(parquet)
-        return about | {"num_rows": parquet.metadata.num_rows} if about else {}
+        found = read_metadata(file)
+        about = _read_about(found.metadata)
+        return about | {"num_rows": found.num_rows} if about else {}
 
 
 def read_columns(storage: Storage, path: str) -> list[str]:
@@ -497,7 +498,7 @@ def read_columns(storage: Storage, path: str) -> list[str]:
         TableError: It is no Parquet file.
     """
     with storage.open_reader(path) as file, _translated(storage, path):
-        names: list[str] = pq.ParquetFile(file).schema_arrow.names
+        names: list[str] = read_metadata(file).schema.to_arrow_schema().names
         return names
 
 
@@ -509,7 +510,8 @@ def scan_table(storage: Storage, path: str) -> None:
         TableError: It is no Parquet file, or damaged.
     """
     with storage.open_reader(path) as file, _translated(storage, path):
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        check_pages(file)
+        parquet = _opened(file, read_metadata(file))
         for group in range(parquet.num_row_groups):
             parquet.read_row_group(group)
 
@@ -541,7 +543,7 @@ def read_footer(
         TableError: It is no Parquet file, or another kind of table.
     """
     with storage.open_reader(path) as file, _translated(storage, path):
-        found = pq.read_metadata(storage.local_path(path) or file)
+        found = read_metadata(file)
         about = _read_about(found.metadata)
         _check_kind(kind, about, f"{storage.url}/{path}")
         counts = {name: _num_values(found, name) for name in columns}
@@ -639,8 +641,8 @@ def _check_schema(kind: TableKind, found: pa.Schema, where: str) -> None:
             )
 
 
-def _about(parquet: pq.ParquetFile) -> dict[str, Any]:
-    return _read_about(parquet.schema_arrow.metadata)
+def _opened(source: BinaryIO | Path, metadata: pq.FileMetaData) -> pq.ParquetFile:
+    return pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True)
 
 
 def _read_about(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:

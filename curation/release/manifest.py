@@ -4,6 +4,7 @@ Belongs here: reading and writing it, and finding the releases of an output. It 
 last, so a folder without one is no release, but what an interrupted run left.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -81,7 +82,8 @@ class Manifest:
 
     def as_bytes(self) -> bytes:
         """Write it as JSON."""
-        values = {"format": FORMAT, **asdict(self)}
+        values = json.loads(json.dumps({"format": FORMAT, **asdict(self)}))
+        values[_DIGEST] = _digest(values)
         return json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
@@ -93,16 +95,29 @@ class Manifest:
         """
         try:
             values = json.loads(data)
-            found = values.pop("format")
+            if (found := values["format"]) != FORMAT:
+                raise _unreadable(where, f"its format is {found}")
+            digest = values.pop(_DIGEST, None)  # which those of 0.1.0 have not
+            if digest is not None and digest != _digest(values):
+                raise ValueError("its sha256 is not that of what it says")
+            del values["format"]
             shards = tuple(map(ReleaseShard.from_json, values.pop("shards")))
             documents = tuple(ReleaseFile(**file) for file in values.pop("documents"))
             manifest = cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise _unreadable(where, f"{type(error).__name__}: {error}") from error
-        if found != FORMAT:
-            raise _unreadable(where, f"its format is {found}")
         told = tuple(manifest.warnings)
         return replace(manifest, shards=shards, documents=documents, warnings=told)
+
+
+_DIGEST = "sha256"
+"""Member of a manifest: the sha256 of all others."""
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """Hash JSON, however it is laid out."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 _NEVER_PUBLISHED = ("machine", "output", "s3")

@@ -116,6 +116,32 @@ def test_what_is_no_manifest_is_refused(data: bytes) -> None:
         Manifest.from_bytes(data, "here")
 
 
+def test_any_flipped_bit_of_a_manifest_is_found(output: MemoryStorage) -> None:
+    whole = released(output, small_recipe(), "a").as_bytes()
+    for byte in range(0, len(whole), 3):
+        data = bytearray(whole)
+        data[byte] ^= 1 << byte % 8
+        if json.loads(whole) != _json_or_none(data):  # else white space is another
+            with pytest.raises(ReleaseMismatchError):
+                Manifest.from_bytes(bytes(data), "here")
+
+
+def _json_or_none(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def test_a_manifest_without_its_own_hash_is_one_of_before(output: MemoryStorage) -> None:
+    made = released(output, small_recipe(), "a")
+    values = json.loads(made.as_bytes())
+    del values["sha256"]
+    assert Manifest.from_bytes(json.dumps(values).encode(), "here") == Manifest.from_bytes(
+        made.as_bytes(), "here"
+    )
+
+
 def test_another_format_is_refused(output: MemoryStorage) -> None:
     text = released(output, small_recipe(), "a").as_bytes()
     with pytest.raises(ReleaseMismatchError, match="its format is 2"):
