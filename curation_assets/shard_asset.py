@@ -136,7 +136,7 @@ def record_shards(
     todo = []
     with run_failures():
         for task in tasks:
-            if (metadata := find(task)) is None:
+            if (metadata := _found(find, task)) is None:
                 todo.append(task)
             else:
                 _record_sizes(context, asset, task)
@@ -157,6 +157,16 @@ def record_shards(
         raise_for_shards(failures)
         refuse_deleted_ends(context, context.assets_def.partitions_def)
     yield all_recorded()
+
+
+def _found(
+    find: Callable[[ShardTask], Metadata | None], task: ShardTask
+) -> Metadata | None:
+    """Find what is there; what is damaged is made again."""
+    try:
+        return find(task)
+    except TableError:
+        return None
 
 
 def _record_sizes(context: dg.AssetExecutionContext, asset: str, task: ShardTask) -> None:

@@ -21,7 +21,9 @@ import pyarrow as pa
 from curation.errors import (
     CurationError,
     InputError,
+    NotFoundError,
     ReleaseExistsError,
+    ReleaseMismatchError,
     StaleError,
     TableError,
 )
@@ -251,10 +253,23 @@ def wanted_by(
 
     def wanted(planned: PlannedShard) -> WantedShard:
         write = partial(write_shard, reader, planned)
-        make = shared.get((planned.number, planned.fingerprint), write)
+        share = shared.get((planned.number, planned.fingerprint))
+        make = partial(_share_or_write, share, write) if share else write
         return WantedShard(planned.number, planned.fingerprint, make)
 
     return wanted
+
+
+def _share_or_write(
+    share: Callable[[Target], ReleaseShard],
+    write: Callable[[Target], ReleaseShard],
+    target: Target,
+) -> ReleaseShard:
+    """Share a tar, but write it if the one there is is not whole any more."""
+    try:
+        return share(target)
+    except (ReleaseMismatchError, NotFoundError):
+        return write(target)
 
 
 def count_repeats(tars: Iterable[pa.Table]) -> int:
@@ -298,7 +313,23 @@ def next_name(releases: Sequence[Manifest], series: str, name: str | None) -> st
 
 
 def share_shard(of: Manifest, shard: ReleaseShard, target: Target) -> ReleaseShard:
-    """Bring a tar of an earlier release into another one without writing it again."""
+    """Bring a tar of an earlier release into another one without writing it again.
+
+    Its bytes are not read: ``curate verify`` does that.
+
+    Raises:
+        ReleaseMismatchError: A file of it has another size than its manifest says.
+        NotFoundError: A file of it is gone.
+    """
+    for file in shard.files:
+        path = f"{of.folder}/{file.path}"
+        size = target.storage.stat(path).size
+        if size != file.num_bytes:
+            raise ReleaseMismatchError(
+                f"{target.storage.url}/{path}: it has {size} bytes, and the manifest of "
+                f"{of.name} promises {file.num_bytes}; restore it from a copy",
+                path=file.path,
+            )
     for file in shard.files:
         target.storage.copy(f"{of.folder}/{file.path}", target.path(file.path))
     return shard

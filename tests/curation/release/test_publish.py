@@ -157,6 +157,21 @@ def test_new_shards_fill_the_last_tar_and_share_the_others(tmp_path: Path) -> No
     assert verify_release(output, second.folder).differences == ()
 
 
+@pytest.mark.parametrize("length", [0, 700])
+def test_a_tar_that_was_cut_is_not_shared_but_written_again(
+    tmp_path: Path, length: int
+) -> None:
+    output = LocalStorage(tmp_path)
+    write_filtered(output, "a", numbered(6))
+    write_filtered(output, "b", numbered(3))
+    first = released(output, small_recipe(), "a")
+    whole = output.read(f"{first.folder}/00000.tar")
+    os.truncate(tmp_path / first.folder / "00000.tar", length)
+    second = released(output, small_recipe(), "a", "b")
+    assert output.read(f"{second.folder}/00000.tar") == whole
+    assert verify_release(output, second.folder).differences == ()
+
+
 def test_a_dropped_sample_costs_its_own_tar_and_its_key_is_not_used_again(
     output: MemoryStorage,
 ) -> None:
