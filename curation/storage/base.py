@@ -151,6 +151,20 @@ class Storage(ABC):
         with self.open_writer(path) as file:
             file.write(data)
 
+    @abstractmethod
+    def create(self, path: str, data: bytes) -> bytes:
+        """Write a whole file if none is there, and never in place of one.
+
+        Of several that call this at once, one writes its file, and all are told which.
+
+        Args:
+            path: Of the file.
+            data: What to write, which says who writes it if that is to be known.
+
+        Returns:
+            What is there now: ``data``, or what somebody else wrote before.
+        """
+
     def write_parts(
         self, path: str, parts: Iterable[Part], check: Callable[[], None] | None = None
     ) -> None:

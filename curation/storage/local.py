@@ -151,6 +151,34 @@ class LocalStorage(Storage):
             finally:
                 unfinished.unlink(missing_ok=True)
 
+    def create(self, path: str, data: bytes) -> bytes:
+        place = self._place(path)
+        unfinished = _unfinished(place)
+        with _translated(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                unfinished.write_bytes(data)
+                # unlike a new name for a file, one more name never replaces another file
+                os.link(unfinished, place)
+            except FileExistsError:
+                return self.read(path)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return self._create_without_links(place, data)
+            finally:
+                unfinished.unlink(missing_ok=True)
+        return data
+
+    def _create_without_links(self, place: Path, data: bytes) -> bytes:
+        """Create a file where files have one name; a reader may see it unfinished."""
+        try:
+            with open(place, "xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return place.read_bytes()
+        return data
+
     def delete(self, path: str) -> None:
         with _translated(place := self._place(path)):
             place.unlink(missing_ok=True)

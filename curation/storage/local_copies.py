@@ -156,6 +156,9 @@ class WithLocalCopy(Storage):
     def open_writer(self, path: str) -> AbstractContextManager[BinaryIO]:
         raise self._read_only(path)
 
+    def create(self, path: str, data: bytes) -> bytes:
+        raise self._read_only(path)
+
     def delete(self, path: str) -> None:
         raise self._read_only(path)
 

@@ -54,6 +54,10 @@ class MemoryStorage(Storage):
         yield buffer
         self.files[path] = (buffer.getvalue(), next(_versions))
 
+    def create(self, path: str, data: bytes) -> bytes:
+        # setdefault is atomic: of two threads' files, one stays
+        return self.files.setdefault(checked_path(path), (data, next(_versions)))[0]
+
     def delete(self, path: str) -> None:
         self.files.pop(checked_path(path), None)
 

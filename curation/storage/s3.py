@@ -181,6 +181,34 @@ class S3Storage(Storage):
             file.closed = True
             raise
 
+    def create(self, path: str, data: bytes) -> bytes:
+        """Write a file by one conditional request, if there is none.
+
+        A server that knows no conditions replaces a file that came since this looked;
+        whoever wrote that one finds out when it looks again.
+        """
+        place = self._place(path)
+
+        def create() -> bytes:
+            # asked first for the sake of servers that know no conditions
+            if not self.exists(path):
+                self._call(self._put_new, place, data)
+            return self.read(path)
+
+        return self._retries.call(create)
+
+    def _put_new(self, place: str, data: bytes) -> None:
+        """Send a file, if the server finds none; it is no error if there is one."""
+        bucket, _, key = place.partition("/")
+        sent = {"Bucket": bucket, "Key": key, "Body": data}
+        try:
+            self.file_system.call_s3("put_object", **sent, IfNoneMatch="*")
+        except Exception as error:
+            if _code(error) == "NotImplemented":
+                self.file_system.call_s3("put_object", **sent)
+            elif not isinstance(error, FileExistsError) and _code(error) not in _TAKEN:
+                raise
+
     def write_parts(
         self, path: str, parts: Iterable[Part], check: Callable[[], None] | None = None
     ) -> None:
@@ -352,6 +380,9 @@ def _service_descriptions() -> Any:
 
 _ENDS_BEFORE = ("InvalidRange", "416")
 """Codes that a range is answered with that starts behind the end of its file."""
+
+_TAKEN = ("PreconditionFailed", "412")
+"""Codes of refusals to write a file because there is one."""
 
 _REFUSALS = ("InvalidToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed", "400")
 """Codes of refusals that s3fs takes for errors of the call. To a HEAD request with a token

@@ -2,6 +2,8 @@
 
 import pickle
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -64,6 +66,15 @@ class StorageContract(ABC):
         assert self.get(storage, "x/y/z.bin") == b"abc"
         storage.write("x/y/z.bin", memoryview(b"replaced"))
         assert self.get(storage, "x/y/z.bin") == b"replaced"
+
+    def test_what_is_created_replaces_nothing(self, storage: Storage) -> None:
+        assert storage.create("a/b", b"mine") == b"mine"
+        assert storage.create("a/b", b"mine") == b"mine"
+        assert storage.create("a/b", b"other") == b"mine"
+        assert self.get(storage, "a/b") == b"mine"
+        assert [file.path for file in storage.list_files()] == ["a/b"]
+        storage.delete("a/b")
+        assert storage.create("a/b", b"other") == b"other"
 
     @pytest.mark.parametrize("size", [0, 5, 12 << 20])
     def test_a_copy_is_a_file_of_its_own(self, storage: Storage, size: int) -> None:
@@ -234,3 +245,15 @@ class StorageContract(ABC):
         copy = pickle.loads(pickle.dumps(storage))
         assert copy == storage
         assert copy.read("a") == b"1"
+
+
+class CreatesContract(StorageContract):
+    """Of a storage that never replaces a file it is to create, however many try at once."""
+
+    def test_of_many_that_create_one_file_one_does(self, storage: Storage) -> None:
+        names = [str(number).encode() for number in range(8)]
+        with ThreadPoolExecutor(len(names)) as threads:
+            for turn in range(5):
+                create = partial(storage.create, f"file {turn}")
+                found = set(threads.map(create, names))
+                assert found == {self.get(storage, f"file {turn}")}

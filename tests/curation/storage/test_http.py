@@ -106,7 +106,11 @@ def test_a_missing_file_is_not_found(storage: HttpStorage) -> None:
 
 
 def test_nothing_can_be_written(storage: HttpStorage) -> None:
-    for call in (lambda: storage.write("x", b""), lambda: storage.delete("x")):
+    for call in (
+        lambda: storage.write("x", b""),
+        lambda: storage.create("x", b""),
+        lambda: storage.delete("x"),
+    ):
         with pytest.raises(InputError, match="can only be read"):
             call()
 

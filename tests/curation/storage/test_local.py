@@ -10,11 +10,11 @@ import pytest
 from curation.errors import InputError, PathError, StorageError
 from curation.storage import ByteRange, Listing, LocalStorage, MemoryStorage, Storage
 from curation.storage.local import MOST_OPEN
-from curation.testing.storage_contract import StorageContract
+from curation.testing.storage_contract import CreatesContract
 from tests.permissions import permissions_bind
 
 
-class TestLocalStorage(StorageContract):
+class TestLocalStorage(CreatesContract):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> LocalStorage:
         return LocalStorage(tmp_path / "root")

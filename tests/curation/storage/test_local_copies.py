@@ -188,6 +188,8 @@ def test_a_source_is_not_written_to(remote: Remote, copies: LocalCopies) -> None
     with pytest.raises(InputError, match="only read"):
         source.write("a.tar", b"")
     with pytest.raises(InputError, match="only read"):
+        source.create("b.tar", b"")
+    with pytest.raises(InputError, match="only read"):
         source.delete("a.tar")
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from curation.storage import MemoryStorage, Storage
-from curation.testing.storage_contract import StorageContract
+from curation.testing.storage_contract import CreatesContract
 
 
-class TestMemoryStorage(StorageContract):
+class TestMemoryStorage(CreatesContract):
     @pytest.fixture
     def storage(self) -> MemoryStorage:
         return MemoryStorage()

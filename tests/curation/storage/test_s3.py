@@ -25,7 +25,7 @@ from curation.storage import (
 )
 from curation.storage.base import StoredFile, part_size
 from curation.storage.s3 import LEAST_PIECE, MOST_COPIED, plan_upload
-from curation.testing.storage_contract import StorageContract
+from curation.testing.storage_contract import CreatesContract, StorageContract
 from curation_assets.partitions import survey_source
 from tests.conftest import ExpiringServer
 from tests.faulty_proxy import FaultyProxy
@@ -48,7 +48,7 @@ class TestS3Storage(StorageContract):
             return None
 
 
-class TestS3StorageThatCopies(TestS3Storage):
+class TestS3StorageThatCopies(TestS3Storage, CreatesContract):
     """Another server, by another program, which copies ranges itself."""
 
     @pytest.fixture
