@@ -125,6 +125,10 @@ class ReleaseExistsError(ReleaseError):
     """A release of that name exists, and a release is never written twice."""
 
 
+class ReleaseClaimedError(ReleaseError):
+    """Another process is making it: the same call may work when that is done."""
+
+
 class ReleaseMismatchError(ReleaseError):
     """A published file is missing, or is not what its manifest says."""
 

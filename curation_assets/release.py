@@ -16,8 +16,8 @@ from pydantic import Field
 from curation.errors import NotFoundError, StaleError
 from curation.fingerprint import fingerprint
 from curation.funnel import count_funnel
-from curation.release.frozen_plan import plan_fingerprint
 from curation.release.manifest import CARD, Manifest, last_release, list_releases
+from curation.release.plan import plan_fingerprint
 from curation.release.publish import ReleaseOptions, publish_release
 from curation.release.shard import ReleaseShard
 from curation.storage import Storage

@@ -7,11 +7,17 @@ nobody did.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import dagster as dg
 
-from curation.errors import CurationError
-from curation.release.frozen_plan import FrozenPlan, read_plan, read_planned_shard
+from curation.errors import CurationError, ReleaseClaimedError
+from curation.release.frozen_plan import (
+    FrozenPlan,
+    open_planned,
+    read_plan,
+    read_planned_shard,
+)
 from curation.release.manifest import read_manifest, release_folder
 from curation.release.plan import shard_name
 from curation.release.publish import bring_shard, wanted_by
@@ -105,14 +111,19 @@ class _Work:
 
     def make_all(self, tasks: Sequence[ShardTask]) -> Iterator[Made]:
         """Write tars, some at once."""
-        with ThreadPoolExecutor(THREADS) as threads:
-            yield from zip(tasks, threads.map(self._make, tasks), strict=True)
-
-    def _make(self, task: ShardTask) -> Metadata | CurationError:
-        output, number = self._target.storage, int(task.shard)
         try:
-            planned = read_planned_shard(output, self._plan, number, self._settings)
-            return self._described(bring_shard(self._target, self._wanted(planned)))
+            with open_planned(self._target, self._plan) as target:
+                make = partial(self._make, target)
+                with ThreadPoolExecutor(THREADS) as threads:
+                    yield from zip(tasks, threads.map(make, tasks), strict=True)
+        except ReleaseClaimedError as error:  # before the first was begun
+            yield from ((task, error) for task in tasks)
+
+    def _make(self, target: Target, task: ShardTask) -> Metadata | CurationError:
+        number = int(task.shard)
+        try:
+            planned = read_planned_shard(target.storage, self._plan, number, self._settings)
+            return self._described(bring_shard(target, self._wanted(planned)))
         except CurationError as error:
             return error
 

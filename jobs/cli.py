@@ -3,7 +3,12 @@
 import sys
 from collections.abc import Sequence
 
-from curation.errors import CurationError, ReleaseMismatchError, StorageError
+from curation.errors import (
+    CurationError,
+    ReleaseClaimedError,
+    ReleaseMismatchError,
+    StorageError,
+)
 from jobs.exit_codes import EXIT_DIFFERENCE, EXIT_STORAGE, EXIT_WRONG_INPUT
 from jobs.interruptions import Interrupted, readers_may_leave, stoppable
 
@@ -32,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def exit_code(error: CurationError) -> int:
     """Give the exit code that an error ends the command with."""
-    if isinstance(error, StorageError):
+    if isinstance(error, StorageError | ReleaseClaimedError):
         return EXIT_STORAGE
     if isinstance(error, ReleaseMismatchError):
         return EXIT_DIFFERENCE

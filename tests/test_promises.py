@@ -34,7 +34,7 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"\]\(\S+?\)", "]", re.sub(r"^>", "", text, flags=re.M)).split())
 
 
-@pytest.mark.parametrize("path, name", sorted(set(TEST_ID.findall(PROMISES))))
+@pytest.mark.parametrize(("path", "name"), sorted(set(TEST_ID.findall(PROMISES))))
 def test_the_tests_that_are_named_exist(path: str, name: str) -> None:
     assert name.startswith("test_")
     assert name in tests_of(path)

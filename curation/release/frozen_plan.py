@@ -6,16 +6,19 @@ alone. Where a tar goes and what it must become is decided here once; whether it
 be so is told by its fingerprint.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from curation.errors import StaleError
-from curation.fingerprint import fingerprint
 from curation.recipe import ReleaseSettings
-from curation.release.plan import PlannedShard, plan_shard
+from curation.release.claims import claimed
+from curation.release.manifest import refuse_published
+from curation.release.plan import PlannedShard, plan_fingerprint, plan_shard
 from curation.release.publish import PlannedRelease
+from curation.release.shard import Target
 from curation.storage.base import Storage
 from curation.tables import RELEASE_PLAN, read_about, read_table, write_table
 
@@ -38,11 +41,6 @@ class FrozenPlan:
     def fingerprint(self) -> str:
         """Of the content that the release is to have."""
         return plan_fingerprint(self.tars)
-
-
-def plan_fingerprint(tars: Mapping[int, str]) -> str:
-    """Give the fingerprint of a release's content: of its tars, not its name or date."""
-    return fingerprint("release", [[number, made_of] for number, made_of in tars.items()])
 
 
 def write_plan(output: Storage, path: str, planned: PlannedRelease) -> FrozenPlan:
@@ -121,3 +119,32 @@ def read_planned_shard(
             "settings; make the plan again"
         )
     return planned
+
+
+@contextmanager
+def open_planned(target: Target, plan: FrozenPlan) -> Iterator[Target]:
+    """Claim the name of a planned release, with all others who write its tars.
+
+    Args:
+        target: Where they go.
+        plan: The plan that all of them go by.
+
+    Yields:
+        The same, as long as it is claimed and not published.
+
+    Raises:
+        ReleaseClaimedError: A release of that name, or of another plan, is under way.
+    """
+
+    def check() -> None:
+        claim.check()
+        refuse_published(target.storage, plan.release)
+
+    with claimed(
+        target.storage,
+        "names",
+        plan.release,
+        "writing tars of a planned release",
+        shared=f"plan {plan.fingerprint}",
+    ) as claim:
+        yield replace(target, check=check)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from curation.artifacts import RELEASES
-from curation.errors import ReleaseMismatchError
+from curation.errors import ReleaseExistsError, ReleaseMismatchError
 from curation.release.plan import PLACES, Placed
 from curation.release.shard import ReleaseFile, ReleaseShard, Target
 from curation.storage.base import Storage
@@ -228,8 +228,32 @@ def read_samples_released(output: Storage, manifest: Manifest) -> pa.Table:
 
 
 def write_manifest(target: Target, manifest: Manifest) -> None:
-    """Write the manifest, which makes the folder a release."""
-    target.storage.write(target.path(MANIFEST), manifest.as_bytes())
+    """Write the manifest, which makes the folder a release, and never one for another.
+
+    Raises:
+        ReleaseExistsError: There is one that somebody else wrote.
+    """
+    data = manifest.as_bytes()
+    if target.storage.create(target.path(MANIFEST), data) != data:
+        raise release_exists(manifest.name)
+
+
+def refuse_published(storage: Storage, name: str) -> None:
+    """Make sure that there is no release of a name yet.
+
+    Raises:
+        ReleaseExistsError: There is one.
+    """
+    if storage.exists(f"{release_folder(name)}/{MANIFEST}"):
+        raise release_exists(name)
+
+
+def release_exists(name: str) -> ReleaseExistsError:
+    """Say that a name is taken."""
+    return ReleaseExistsError(
+        f"There is a release {name!r}, and a release is never written twice; choose "
+        "another --name, or leave it out for the next number"
+    )
 
 
 def _unreadable(where: str, why: str) -> ReleaseMismatchError:

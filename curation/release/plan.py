@@ -123,6 +123,11 @@ def plan_release(
     return Plan(tuple(_shards(samples, settings, rows)), end.number, end.position)
 
 
+def plan_fingerprint(tars: Mapping[int, str]) -> str:
+    """Give the fingerprint of a release's content: of its tars, not its name or date."""
+    return fingerprint("release", [[number, made_of] for number, made_of in tars.items()])
+
+
 def shard_name(number: int) -> str:
     """Give the name of a tar without its suffix: ``00042``."""
     return f"{number:0{SHARD_DIGITS}d}"

@@ -8,8 +8,9 @@ earlier release has is linked, or copied by the storage's server, and not writte
 import hashlib
 import platform
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +23,6 @@ from curation.errors import (
     CurationError,
     InputError,
     NotFoundError,
-    ReleaseExistsError,
     ReleaseMismatchError,
     StaleError,
     TableError,
@@ -31,16 +31,19 @@ from curation.filters import make_filter
 from curation.funnel import Funnel
 from curation.recipe import Recipe, ReleaseSettings
 from curation.release.card import fixed_part, format_card
+from curation.release.claims import Claim, claimed
 from curation.release.croissant import format_croissant
 from curation.release.distributions import read_distributions
 from curation.release.manifest import (
     CARD,
-    MANIFEST,
     Manifest,
     last_release,
     list_releases,
     published_recipe,
     read_placed,
+    refuse_published,
+    release_exists,
+    release_folder,
     without_places,
     write_manifest,
 )
@@ -64,10 +67,17 @@ from curation.release.sources import (
     FilteredShard,
     read_filtered_shards,
 )
-from curation.release.takedowns import mask_taken_down, read_takedowns
+from curation.release.takedowns import (
+    count_takedowns,
+    mask_taken_down,
+    read_takedowns,
+)
 from curation.storage.base import Storage
 
 CROISSANT = "croissant.json"
+
+RELEASING = "a release"
+"""What others are told that is under way."""
 
 _SOFTWARE = (
     "image-text-curation",
@@ -152,20 +162,56 @@ def publish_release(
     Raises:
         InputError: There is nothing to release, or keys collide that are to be preserved.
         ReleaseExistsError: There is a release of that name.
+        ReleaseClaimedError: Another process makes a release of the recipe, or the name.
         StaleError: A filtered shard is made of something else than expected, or changes
             while it is released; or different filters chose them.
         TableError: The filtered shards' vectors are of different encoders.
     """
     options = options or ReleaseOptions()
-    planned = plan_next_release(output, recipe, filtered_folder, shards, options)
-    if not planned.is_new:
-        return None
-    target = Target(output, planned.manifest.folder, recipe.release)
+    series = recipe.release.name or recipe.name
     reader = FilteredReader(output, filtered_folder, recipe.texts.metadata_extensions)
-    wanted = list(map(wanted_by(planned.previous, reader), planned.shards))
-    manifest = bring_shards(target, planned.manifest, wanted, options)
-    write_manifest(target, manifest)
-    return manifest
+    with claimed(output, "series", series, RELEASING) as claim:
+        while True:
+            planned = plan_next_release(output, recipe, filtered_folder, shards, options)
+            if not planned.is_new:
+                return None
+            wanted = list(map(wanted_by(planned.previous, reader), planned.shards))
+            with open_target(claim, planned.manifest, recipe.release, RELEASING) as target:
+                manifest = bring_shards(target, planned.manifest, wanted, options)
+                if count_takedowns(output) == manifest.taken_down:
+                    write_manifest(target, manifest)
+                    return manifest
+
+
+@contextmanager
+def open_target(
+    series: Claim, manifest: Manifest, settings: ReleaseSettings, work: str
+) -> Iterator[Target]:
+    """Claim the name of a release that is to be made, until the block ends.
+
+    Args:
+        series: The claim of its series.
+        manifest: Of the release.
+        settings: How it is packed.
+        work: What is done, for others to be told.
+
+    Yields:
+        Where it goes, as long as it is claimed and not published.
+
+    Raises:
+        ReleaseClaimedError: Another process is making a release of that name.
+        ReleaseExistsError: There is one.
+    """
+    output, name = series.storage, manifest.name
+
+    def check() -> None:
+        series.check()
+        claim.check()
+        refuse_published(output, name)
+
+    with claimed(output, "names", name, work, takes_shared=True) as claim:
+        refuse_published(output, name)
+        yield Target(output, release_folder(name), settings, check)
 
 
 def plan_next_release(
@@ -308,7 +354,7 @@ def next_name(releases: Sequence[Manifest], series: str, name: str | None) -> st
             "'-', '_' and '.', and begin with a letter or digit"
         )
     if name in taken:
-        raise _exists(name)
+        raise release_exists(name)
     return name
 
 
@@ -331,6 +377,7 @@ def share_shard(of: Manifest, shard: ReleaseShard, target: Target) -> ReleaseSha
                 path=file.path,
             )
     for file in shard.files:
+        target.check()
         target.storage.copy(f"{of.folder}/{file.path}", target.path(file.path))
     return shard
 
@@ -353,7 +400,7 @@ def bring_shards(
         The manifest, to be written.
 
     Raises:
-        ReleaseExistsError: Another process published the release meanwhile.
+        ReleaseClaimedError, ReleaseExistsError: It may not be written any more.
     """
     options.started(len(wanted))
     with ThreadPoolExecutor(options.threads) as threads:
@@ -362,7 +409,6 @@ def bring_shards(
             options.finished(shard)
             shards.append(shard)
     manifest = replace(manifest, shards=tuple(shards))
-    _refuse_published(target)  # another process was faster
     manifest = replace(manifest, warnings=find_unreadable(target.storage, manifest))
     manifest = _described(target, manifest)
     _delete_strays(target, manifest)
@@ -374,11 +420,11 @@ def bring_shard(target: Target, wanted: WantedShard) -> ReleaseShard:
     """Bring one tar there, unless it is.
 
     Raises:
-        ReleaseExistsError: The release is published, and has another tar in its place.
+        ReleaseClaimedError, ReleaseExistsError: It may not be written any more.
     """
     if found := find_shard(wanted.number, wanted.fingerprint, target):
         return found
-    _refuse_published(target)
+    target.check()
     return wanted.make(target)
 
 
@@ -396,18 +442,6 @@ def software() -> dict[str, str]:
 def utc_now() -> str:
     """Give the time as manifests have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _refuse_published(target: Target) -> None:
-    if target.storage.exists(target.path(MANIFEST)):
-        raise _exists(target.folder.rpartition("/")[2])
-
-
-def _exists(name: str) -> ReleaseExistsError:
-    return ReleaseExistsError(
-        f"There is a release {name!r}, and a release is never written twice; choose "
-        "another --name, or leave it out for the next number"
-    )
 
 
 def _only_encoder(filtered: Sequence[FilteredShard]) -> Any:
@@ -473,6 +507,7 @@ def _described(target: Target, manifest: Manifest) -> Manifest:
     storage = target.storage
     found = read_distributions(storage, manifest)
     card = format_card(manifest, found)
+    target.check()
     storage.write(target.path(CARD), card.encode())
     storage.write(target.path(CROISSANT), format_croissant(manifest))
     return replace(
@@ -486,5 +521,6 @@ def _delete_strays(target: Target, manifest: Manifest) -> None:
     """Delete what an interrupted run with another plan left."""
     own = {target.path(file.path) for file in manifest.files}
     for file in target.storage.list_files(target.folder):
-        if file.path not in own and file.path != target.path(MANIFEST):
+        if file.path not in own:
+            target.check()
             target.storage.delete(file.path)

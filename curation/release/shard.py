@@ -103,6 +103,8 @@ class Target:
     folder: str
     """Of the release."""
     settings: ReleaseSettings
+    check: Callable[[], object] = tuple
+    """Called before whatever is written appears; raises if it must not any more."""
 
     def path(self, name: str) -> str:
         """Give the place of one of its files in the storage."""
@@ -154,6 +156,7 @@ def write_shard(
     def check() -> None:
         for file in used:
             check_unchanged(filtered.storage, file)
+        target.check()
 
     tar = target.path(f"{planned.name}.tar")
     target.storage.write_parts(tar, [*parts, END_OF_ARCHIVE], check)
@@ -198,11 +201,13 @@ def finish_shard(
     if tar.changed:
         storage.delete(target.path(names[0]))
         raise _damaged(planned, tar.changed, storage, copied_from)
+    target.check()
     storage.write(target.path(names[1]), format_index(index))
     if settings.npy:
         write_npy(storage, target.path(names[2]), _vectors(table, target.folder))
     files = [ReleaseFile(names[0], tar.num_bytes, tar.sha256)]
     files += [describe_file(target, name) for name in names[1:-1]]
+    target.check()
     write_table(
         storage,
         target.path(names[-1]),

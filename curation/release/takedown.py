@@ -19,13 +19,13 @@ from curation.errors import (
     UnknownNameError,
 )
 from curation.index import build_index
-from curation.recipe import Recipe
+from curation.recipe import Recipe, ReleaseSettings
+from curation.release.claims import claimed
 from curation.release.manifest import (
     Manifest,
     last_release,
     list_releases,
     published_recipe,
-    release_folder,
     table_path,
     without_places,
     write_manifest,
@@ -37,12 +37,14 @@ from curation.release.publish import (
     bring_shards,
     count_repeats,
     next_name,
+    open_target,
     share_shard,
     software,
     utc_now,
 )
 from curation.release.shard import ReleaseShard, Target, finish_shard
 from curation.release.takedowns import (
+    count_takedowns,
     mask_rows,
     read_takedowns,
     taken_down_table,
@@ -52,6 +54,9 @@ from curation.reshard import reshard
 from curation.storage.base import Storage
 from curation.tables import FILTERED, read_about, read_table
 from curation.tar import read_members
+
+TAKING_DOWN = "a takedown"
+"""What others are told that is under way."""
 
 _COLUMNS = ["key", "position", "source_shard", "source_key", "sha256"]
 
@@ -91,6 +96,8 @@ def take_down(
         UnknownNameError: No sample has a key. Nothing is written.
         ReleaseExistsError: There is a release of the chosen name.
         ReleaseMismatchError: A sample is still there afterwards.
+        ReleaseClaimedError: Another process makes a release meanwhile. What was named is
+            recorded, and no later release has it.
     """
     options = options or ReleaseOptions()
     releases = list_releases(output)
@@ -98,13 +105,61 @@ def take_down(
     previous = last_release(releases, series)
     if previous is None:
         raise InputError(f"{output.url}: there is no release of {series} to take from")
-    name = next_name(releases, series, options.name)
-    tables = {
-        shard.number: read_table(output, table_path(previous, shard), FILTERED, _COLUMNS)
-        for shard in previous.shards
-    }
-    named = _named_samples(_wanted(lines), tables, previous)
+    next_name(releases, series, options.name)  # else it would be refused when recorded
+    named = _named_samples(_wanted(lines), _read_tables(output, previous), previous)
     record = write_takedown(output, named)
+    with claimed(output, "series", series, TAKING_DOWN) as claim:
+        while True:
+            planned = _plan(output, recipe, series, options)
+            if not planned.keys:  # a release that was under way has none of them
+                return Takedown(planned.previous, (), 0, record)
+            manifest = planned.manifest
+            with open_target(claim, manifest, planned.settings, TAKING_DOWN) as target:
+                wanted = _wanted_shards(target, planned)
+                manifest = bring_shards(target, manifest, wanted, options)
+                _prove(output, manifest, planned.taken_down)
+                if count_takedowns(output) == manifest.taken_down:
+                    write_manifest(target, manifest)
+                    return Takedown(manifest, planned.keys, planned.rewritten, record)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A release without what was taken down."""
+
+    previous: Manifest
+    tables: dict[int, pa.Table]
+    """Of the previous release, by tar."""
+    gone: dict[int, np.ndarray]
+    """Which of their rows were taken down: ``(N,)`` bool."""
+    taken_down: pa.Table
+    settings: ReleaseSettings
+    manifest: Manifest
+    """Without tars and documents yet."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of the samples that go."""
+        return tuple(
+            key
+            for number, mask in self.gone.items()
+            for key in self.tables[number]["key"].filter(pa.array(mask)).to_pylist()
+        )
+
+    @property
+    def rewritten(self) -> int:
+        """Count the tars that hold them."""
+        return sum(bool(mask.any()) for mask in self.gone.values())
+
+
+def _plan(
+    output: Storage, recipe: Recipe, series: str, options: ReleaseOptions
+) -> _Planned:
+    """Decide what the release without all that was taken down is to be."""
+    releases = list_releases(output)
+    previous = last_release(releases, series)
+    assert previous is not None  # it was there, and none is ever deleted by this program
+    tables = _read_tables(output, previous)
     taken_down = read_takedowns(output)
     gone = {n: mask_rows(table, taken_down) for n, table in tables.items()}
     settings = recipe.release.model_copy(
@@ -115,22 +170,20 @@ def take_down(
             "extensions": previous.recipe["release"].get("extensions", "keep"),
         }
     )
-    target = Target(output, release_folder(name), settings)
+    name = next_name(releases, series, options.name)
     staying = [table.filter(pa.array(~gone[n])) for n, table in tables.items()]
     manifest = replace(
         _without(previous, name, gone, taken_down), num_repeats=count_repeats(staying)
     )
-    wanted = _wanted_shards(target, previous, tables, gone)
-    release = bring_shards(target, manifest, wanted, options)
-    _prove(output, release, taken_down)
-    write_manifest(target, release)
-    keys = [
-        key
-        for number, mask in gone.items()
-        for key in tables[number]["key"].filter(pa.array(mask)).to_pylist()
-    ]
-    rewritten = sum(bool(mask.any()) for mask in gone.values())
-    return Takedown(release, tuple(keys), rewritten, record)
+    return _Planned(previous, tables, gone, taken_down, settings, manifest)
+
+
+def _read_tables(output: Storage, release: Manifest) -> dict[int, pa.Table]:
+    """Read which samples a release has, by tar."""
+    return {
+        shard.number: read_table(output, table_path(release, shard), FILTERED, _COLUMNS)
+        for shard in release.shards
+    }
 
 
 def _wanted(lines: Sequence[str]) -> list[tuple[str | None, str]]:
@@ -243,22 +296,17 @@ def _without(
     )
 
 
-def _wanted_shards(
-    target: Target,
-    previous: Manifest,
-    tables: dict[int, pa.Table],
-    gone: dict[int, np.ndarray],
-) -> list[WantedShard]:
+def _wanted_shards(target: Target, plan: _Planned) -> list[WantedShard]:
     """Choose which tars are shared with the release before, and which written anew."""
-    wanted = []
+    wanted, previous = [], plan.previous
     for shard in previous.shards:
-        mask = gone[shard.number]
+        mask = plan.gone[shard.number]
         if not mask.any():
             share = partial(share_shard, previous, shard)
             wanted.append(WantedShard(shard.number, shard.fingerprint, share))
         elif not mask.all():
             rows = read_about(target.storage, table_path(previous, shard))["rows"]
-            samples = tables[shard.number].filter(pa.array(~mask)).combine_chunks()
+            samples = plan.tables[shard.number].filter(pa.array(~mask)).combine_chunks()
             samples = samples.replace_schema_metadata()
             planned = plan_shard(shard.number, samples, rows, target.settings)
             write = partial(_write_without, previous, planned, ~mask)
@@ -272,6 +320,7 @@ def _write_without(
     """Write a tar of the release before without some of its samples."""
     output, stem = target.storage, f"{previous.folder}/{planned.name}"
     index = build_index(read_members(output, f"{stem}.tar"))
+    target.check()
     reshard(output, index, stays, output, target.path(f"{planned.name}.tar"))
     table = read_table(output, f"{stem}.parquet", FILTERED)
     table = table.filter(pa.array(stays)).replace_schema_metadata()

@@ -42,6 +42,11 @@ def read_takedowns(output: Storage) -> pa.Table:
     return pa.concat_tables([empty, *tables]).combine_chunks()
 
 
+def count_takedowns(output: Storage) -> int:
+    """Count the samples that were taken down, to see whether more were."""
+    return len(read_takedowns(output))
+
+
 def write_takedown(output: Storage, samples: pa.Table) -> str:
     """Record samples as taken down.
 

@@ -8,6 +8,7 @@ from curation.errors import NotFoundError, ReleaseExistsError, StaleError
 from curation.recipe import Recipe
 from curation.release.frozen_plan import (
     FrozenPlan,
+    open_planned,
     read_plan,
     read_planned_shard,
     write_plan,
@@ -54,10 +55,11 @@ def write_tars(output: MemoryStorage, recipe: Recipe, numbers: Iterable[int]) ->
         read_manifest(output, release_folder(plan.previous)) if plan.previous else None
     )
     reader = FilteredReader(output, FOLDER)
-    for number in numbers:
-        shard = read_planned_shard(output, plan, number, recipe.release)
-        wanted = wanted_by(previous, reader)(shard)
-        bring_shard(target, wanted)
+    with open_planned(target, plan) as target:
+        for number in numbers:
+            shard = read_planned_shard(output, plan, number, recipe.release)
+            wanted = wanted_by(previous, reader)(shard)
+            bring_shard(target, wanted)
 
 
 @pytest.mark.parametrize("seed", [None, 5])

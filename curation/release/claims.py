@@ -1,0 +1,217 @@
+"""Who makes a release: one process at a time for a series, and for a name.
+
+A claim is a small file that one process alone can create. Its holder renews it, and looks
+at it before whatever it writes appears. One of a process that is known to be gone, or that
+nobody renewed for :data:`SILENCE`, is taken over; a holder that slept meanwhile finds
+another one's claim, and stops.
+"""
+
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from curation.artifacts import CLAIMS
+from curation.errors import (
+    CurationError,
+    NotFoundError,
+    ReleaseClaimedError,
+)
+from curation.processes import is_gone, this_process
+from curation.storage.base import Storage
+
+RENEWED = 20.0
+"""Seconds between a holder's signs of life."""
+SILENCE = 300.0
+"""Seconds without one after which a holder counts as gone, by the storage's clock."""
+_TRIES = 5  # at a claim that others take and give back meanwhile
+
+_held: set[str] = set()
+"""Tokens of this process; a claim of it with another one was left by an error."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a claim."""
+
+    token: str
+    """Tells holders apart; those with the same one share the claim."""
+    process: str
+    """As :func:`curation.processes.this_process` gives it."""
+    host: str
+    number: int
+    """Of the process."""
+    since: str
+    """ISO 8601, UTC."""
+    work: str
+    """What it does, as words."""
+    shared: bool = False
+    """Whether several processes have it."""
+
+    def as_bytes(self) -> bytes:
+        """Write it as JSON."""
+        return json.dumps(asdict(self), indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Holder | None":
+        """Read what :meth:`as_bytes` wrote; None if it is something else."""
+        try:
+            return cls(**json.loads(data))
+        except (ValueError, TypeError):
+            return None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is held: looked at by whoever writes under it."""
+
+    storage: Storage
+    path: str
+    holder: Holder
+
+    def check(self) -> None:
+        """Make sure that it is still held.
+
+        Raises:
+            ReleaseClaimedError: Another holder has it.
+        """
+        found = _create(self.storage, self.path, self.holder)
+        if found is None or found.token != self.holder.token:
+            raise _refusal(self.path, found)
+
+
+@contextmanager
+def claimed(
+    storage: Storage,
+    kind: str,
+    name: str,
+    work: str,
+    *,
+    shared: str | None = None,
+    takes_shared: bool = False,
+) -> Iterator[Claim]:
+    """Hold a claim until the block ends.
+
+    Args:
+        storage: Where the releases are.
+        kind: Of the name: ``series``, or ``names`` of releases.
+        name: What is claimed.
+        work: What is done under it, for others to be told.
+        shared: A token, with which other processes may have it at the same time.
+        takes_shared: Take a shared claim over from whoever has it.
+
+    Raises:
+        ReleaseClaimedError: Another process has it; the message says which.
+    """
+    path = f"{CLAIMS}/{kind}/{name}.json"
+    holder = Holder(
+        token=shared or uuid.uuid4().hex,
+        process=this_process(),
+        host=socket.gethostname(),
+        number=os.getpid(),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        work=work,
+        shared=shared is not None,
+    )
+    claim = Claim(storage, path, holder)
+    _held.add(holder.token)
+    try:
+        _take(claim, takes_shared)
+        with _renewed(claim):
+            yield claim
+    finally:
+        if not shared:
+            _held.discard(holder.token)
+        with suppress(CurationError):  # one that stays is taken over
+            _give_back(storage, path, holder.token)
+
+
+def _take(claim: Claim, takes_shared: bool) -> None:
+    for _ in range(_TRIES):
+        found = _create(claim.storage, claim.path, claim.holder)
+        if found is not None and found.token == claim.holder.token:
+            return
+        may_take = takes_shared and found is not None and found.shared
+        if not may_take and not _is_over(claim, found):
+            break
+        _give_back(claim.storage, claim.path, found.token if found else None)
+    raise _refusal(claim.path, found)
+
+
+def _create(storage: Storage, path: str, holder: Holder) -> Holder | None:
+    """Create a claim if there is none; give whose it is, None if that can't be read."""
+    return Holder.from_bytes(storage.create(path, holder.as_bytes()))
+
+
+def _is_over(claim: Claim, found: Holder | None) -> bool:
+    """Tell whether whoever has a claim is gone."""
+    if found and not found.shared:
+        if found.process == this_process() and found.token not in _held:
+            return True
+        if is_gone(found.process):
+            return True
+    try:
+        last = claim.storage.stat(claim.path).written_ns
+    except NotFoundError:
+        return True
+    return _now(claim) - last > SILENCE * 1e9
+
+
+def _now(claim: Claim) -> int:
+    """Give the time by the storage's clock: that of a file written now."""
+    path = f"{CLAIMS}/.{uuid.uuid4().hex}.part"
+    claim.storage.write(path, b"")
+    try:
+        return claim.storage.stat(path).written_ns
+    finally:
+        claim.storage.delete(path)
+
+
+def _give_back(storage: Storage, path: str, token: str | None) -> None:
+    """Delete a claim, unless another holder has it."""
+    with suppress(NotFoundError):
+        found = Holder.from_bytes(storage.read(path))
+        if (found.token if found else None) == token:
+            storage.delete(path)
+
+
+@contextmanager
+def _renewed(claim: Claim) -> Iterator[None]:
+    """Give signs of life while a block lasts."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEWED):
+            # what fails is seen by whoever checks the claim, or may pass
+            with suppress(CurationError):
+                claim.check()
+                claim.storage.write(claim.path, claim.holder.as_bytes())
+
+    thread = threading.Thread(target=renew, name="claim", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _refusal(path: str, found: Holder | None) -> ReleaseClaimedError:
+    kind, _, name = path.removeprefix(f"{CLAIMS}/").removesuffix(".json").partition("/")
+    what = f"releases of {name}" if kind == "series" else f"the release {name}"
+    if found is None:
+        return ReleaseClaimedError(
+            f"{what}: {path} says that someone is making it, and can't be read; delete "
+            "that file if nobody is"
+        )
+    return ReleaseClaimedError(
+        f"{what}: {found.work} is under way since {found.since}, process {found.number} "
+        f"on {found.host}, and one is at a time; run this again when it is done. If that "
+        f"process is gone, it counts as such {SILENCE / 60:.0f} minutes after its last "
+        f"sign of life, or as soon as {path} is deleted"
+    )
