@@ -93,7 +93,7 @@ def claimed(
     work: str,
     *,
     shared: str | None = None,
-    takes_shared: bool = False,
+    takes: str | None = None,
 ) -> Iterator[Claim]:
     """Hold a claim until the block ends.
 
@@ -103,7 +103,8 @@ def claimed(
         name: What is claimed.
         work: What is done under it, for others to be told.
         shared: A token, with which other processes may have it at the same time.
-        takes_shared: Take a shared claim over from whoever has it.
+        takes: The token of a shared claim that is taken over from whoever has it, since
+            they write the same.
 
     Raises:
         ReleaseClaimedError: Another process has it; the message says which.
@@ -119,25 +120,54 @@ def claimed(
         shared=shared is not None,
     )
     claim = Claim(storage, path, holder)
-    _held.add(holder.token)
-    try:
-        _take(claim, takes_shared)
+    with _sharing(claim) if shared else _alone(claim):
+        _take(claim, takes)
         with _renewed(claim):
             yield claim
+
+
+@contextmanager
+def _alone(claim: Claim) -> Iterator[None]:
+    """Give a claim back when a block ends."""
+    _held.add(claim.holder.token)
+    try:
+        yield
     finally:
-        if not shared:
-            _held.discard(holder.token)
+        _held.discard(claim.holder.token)
         with suppress(CurationError):  # one that stays is taken over
-            _give_back(storage, path, holder.token)
+            _give_back(claim.storage, claim.path, claim.holder.token)
 
 
-def _take(claim: Claim, takes_shared: bool) -> None:
+@contextmanager
+def _sharing(claim: Claim) -> Iterator[None]:
+    """Give a claim back when a block ends, if nobody else is in one.
+
+    Each holder is there by a file of its own before it looks at the claim, so that whoever
+    ends last sees all others.
+    """
+    storage, folder = claim.storage, claim.path.removesuffix(".json")
+    own = f"{folder}/{uuid.uuid4().hex}.json"
+    storage.write(own, claim.holder.as_bytes())
+    try:
+        yield
+    finally:
+        with suppress(CurationError):
+            storage.delete(own)
+            if not storage.list_files(folder):
+                _give_back(storage, claim.path, claim.holder.token)
+
+
+def plan_token(fingerprint: str) -> str:
+    """Give the token that those share who write the tars of one plan."""
+    return f"plan {fingerprint}"
+
+
+def _take(claim: Claim, takes: str | None) -> None:
     for _ in range(_TRIES):
         found = _create(claim.storage, claim.path, claim.holder)
         if found is not None and found.token == claim.holder.token:
             return
-        may_take = takes_shared and found is not None and found.shared
-        if not may_take and not _is_over(claim, found):
+        if not (found and found.token == takes) and not _is_over(claim, found):
             break
         _give_back(claim.storage, claim.path, found.token if found else None)
     raise _refusal(claim.path, found)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from curation.errors import StaleError
 from curation.recipe import ReleaseSettings
-from curation.release.claims import claimed
+from curation.release.claims import claimed, plan_token
 from curation.release.manifest import refuse_published
 from curation.release.plan import PlannedShard, plan_fingerprint, plan_shard
 from curation.release.publish import PlannedRelease
@@ -145,6 +145,6 @@ def open_planned(target: Target, plan: FrozenPlan) -> Iterator[Target]:
         "names",
         plan.release,
         "writing tars of a planned release",
-        shared=f"plan {plan.fingerprint}",
+        shared=plan_token(plan.fingerprint),
     ) as claim:
         yield replace(target, check=check)

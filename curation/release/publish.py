@@ -31,7 +31,7 @@ from curation.filters import make_filter
 from curation.funnel import Funnel
 from curation.recipe import Recipe, ReleaseSettings
 from curation.release.card import fixed_part, format_card
-from curation.release.claims import Claim, claimed
+from curation.release.claims import Claim, claimed, plan_token
 from curation.release.croissant import format_croissant
 from curation.release.distributions import read_distributions
 from curation.release.manifest import (
@@ -52,6 +52,7 @@ from curation.release.plan import (
     Placed,
     PlannedShard,
     packing,
+    plan_fingerprint,
     plan_release,
 )
 from curation.release.readers import find_unreadable
@@ -138,6 +139,11 @@ class PlannedRelease:
     is_new: bool = True
     """False if the last release has exactly this content; then this is that one."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the content that it is to have."""
+        return plan_fingerprint({shard.number: shard.fingerprint for shard in self.shards})
+
 
 def publish_release(
     output: Storage,
@@ -176,8 +182,9 @@ def publish_release(
             if not planned.is_new:
                 return None
             wanted = list(map(wanted_by(planned.previous, reader), planned.shards))
-            with open_target(claim, planned.manifest, recipe.release, RELEASING) as target:
-                manifest = bring_shards(target, planned.manifest, wanted, options)
+            manifest, content = planned.manifest, planned.fingerprint
+            with open_target(claim, manifest, recipe.release, RELEASING, content) as target:
+                manifest = bring_shards(target, manifest, wanted, options)
                 if count_takedowns(output) == manifest.taken_down:
                     write_manifest(target, manifest)
                     return manifest
@@ -185,7 +192,11 @@ def publish_release(
 
 @contextmanager
 def open_target(
-    series: Claim, manifest: Manifest, settings: ReleaseSettings, work: str
+    series: Claim,
+    manifest: Manifest,
+    settings: ReleaseSettings,
+    work: str,
+    content: str | None = None,
 ) -> Iterator[Target]:
     """Claim the name of a release that is to be made, until the block ends.
 
@@ -194,6 +205,7 @@ def open_target(
         manifest: Of the release.
         settings: How it is packed.
         work: What is done, for others to be told.
+        content: The fingerprint of its plan, if others may be writing its tars.
 
     Yields:
         Where it goes, as long as it is claimed and not published.
@@ -209,7 +221,7 @@ def open_target(
         claim.check()
         refuse_published(output, name)
 
-    with claimed(output, "names", name, work, takes_shared=True) as claim:
+    with claimed(output, "names", name, work, takes=plan_token(content or "")) as claim:
         refuse_published(output, name)
         yield Target(output, release_folder(name), settings, check)
 

@@ -332,17 +332,24 @@ def _release_and_die(root: Path, writes: int) -> None:
     """Make a release in a process that is killed in the middle of its n-th write."""
     storage = LocalStorage(root)
     left = [writes]
-    write_parts, open_writer = LocalStorage.write_parts, LocalStorage.open_writer
-    del write_parts
+    open_writer, create = LocalStorage.open_writer, LocalStorage.create
 
-    def dying(self: LocalStorage, path: str):  # type: ignore[no-untyped-def]
+    def die_in_time() -> None:
         left[0] -= 1
         if left[0] < 0:
-            (root / "releases").mkdir(exist_ok=True)
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying_writer(self: LocalStorage, path: str):  # type: ignore[no-untyped-def]
+        die_in_time()
         return open_writer(self, path)
 
-    LocalStorage.open_writer = dying  # type: ignore[method-assign]
+    def dying_create(self: LocalStorage, path: str, data: bytes) -> bytes:
+        if path.endswith("manifest.json"):  # claims are created again and again
+            die_in_time()
+        return create(self, path, data)
+
+    LocalStorage.open_writer = dying_writer  # type: ignore[method-assign]
+    LocalStorage.create = dying_create  # type: ignore[method-assign]
     publish_release(storage, small_recipe(), FOLDER, ["a"])
 
 
