@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +15,13 @@ from urllib.parse import unquote
 
 import pytest
 
-from curation.errors import InputError, ReleaseExistsError, StaleError, TableError
+from curation.errors import (
+    InputError,
+    ReleaseClaimedError,
+    ReleaseExistsError,
+    StaleError,
+    TableError,
+)
 from curation.release.manifest import list_releases, read_manifest
 from curation.release.publish import ReleaseOptions, publish_release
 from curation.release.shard import ReleaseShard
@@ -443,6 +450,39 @@ def test_fifty_killed_releases_leave_whole_files_and_the_next_run_goes_on(
     tmp_path: Path,
 ) -> None:
     assert kill_releases(tmp_path, times=50) > 0
+
+
+def _release_slowly(output: S3Storage, pipe: Connection) -> None:
+    def wait(_: ReleaseShard) -> None:
+        pipe.send("the first tar is there")
+        time.sleep(2)
+
+    options = ReleaseOptions(threads=1, finished=wait)
+    publish_release(output, small_recipe(), FOLDER, ["a"], options)
+
+
+def test_while_one_process_releases_to_s3_another_is_told_who_does(
+    copying_s3_storage: S3Storage,
+) -> None:
+    output = copying_s3_storage
+    write_filtered(output, "a", numbered(6))
+    write_filtered(output, "b", numbered(3))
+    receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_release_slowly, args=(output, sender)
+    )
+    process.start()
+    receiver.recv()
+    with pytest.raises(ReleaseClaimedError, match=f"process {process.pid} on"):
+        release(output, small_recipe(), "a", "b")
+    with pytest.raises(ReleaseClaimedError, match="the release small-0001: a release is"):
+        release(output, small_recipe(name="other"), "b", name="small-0001")
+    process.join()
+    assert process.exitcode == 0
+    made = list_releases(output)
+    assert [(one.name, one.num_samples) for one in made] == [("small-0001", 6)]
+    assert verify_release(output, made[0].folder).differences == ()
+    assert released(output, small_recipe(), "a", "b").num_samples == 9
 
 
 def test_samples_of_different_filters_are_in_no_release() -> None:
