@@ -21,7 +21,7 @@ def sections() -> dict[str, str]:
 
 
 @cache
-def tests_of(path: str) -> frozenset[str]:
+def named_tests(path: str) -> frozenset[str]:
     """Name the test functions of a file, those of its classes too."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     return frozenset(
@@ -37,7 +37,7 @@ def plain(text: str) -> str:
 @pytest.mark.parametrize(("path", "name"), sorted(set(TEST_ID.findall(PROMISES))))
 def test_the_tests_that_are_named_exist(path: str, name: str) -> None:
     assert name.startswith("test_")
-    assert name in tests_of(path)
+    assert name in named_tests(path)
 
 
 @pytest.mark.parametrize("heading", sections())
