@@ -175,7 +175,10 @@ def _take(claim: Claim, takes: str | None) -> None:
 
 def _create(storage: Storage, path: str, holder: Holder) -> Holder | None:
     """Create a claim if there is none; give whose it is, None if that can't be read."""
-    return Holder.from_bytes(storage.create(path, holder.as_bytes()))
+    try:  # most times it is there
+        return Holder.from_bytes(storage.read(path))
+    except NotFoundError:
+        return Holder.from_bytes(storage.create(path, holder.as_bytes()))
 
 
 def _is_over(claim: Claim, found: Holder | None) -> bool:

@@ -155,11 +155,15 @@ class LocalStorage(Storage):
         place = self._place(path)
         unfinished = _unfinished(place)
         with _translated(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(place.parent)
             try:
-                unfinished.write_bytes(data)
+                with open(unfinished, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
                 # unlike a new name for a file, one more name never replaces another file
                 os.link(unfinished, place)
+                _sync_folder(place.parent)
             except FileExistsError:
                 return self.read(path)
             except OSError as error:
