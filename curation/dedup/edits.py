@@ -51,7 +51,7 @@ def _jpeg(quality: int) -> Edit:
 
         encoded = io.BytesIO()
         picture.save(encoded, "JPEG", quality=quality)
-        return Image.open(encoded).convert("RGB")
+        return Image.open(encoded, formats=["JPEG"]).convert("RGB")
 
     return apply
 

@@ -156,10 +156,10 @@ class Reader:
             return f"; for the column, write {value} without quotes"
         return None
 
-    def _constant(self, node: ast.Constant, _wanted: Kind | None) -> Term:
+    def _constant(self, node: ast.Constant, wanted: Kind | None) -> Term:
         value: Any = node.value
         if value is None:
-            return Term(None, lambda: _literal(None))
+            return Term(None, lambda: _missing(wanted))
         if isinstance(value, bool):
             return Term("flag", lambda: _literal(value))
         if isinstance(value, str):
@@ -375,7 +375,8 @@ class Reader:
 
         return Term(
             kind,
-            lambda: first.build().fill_null(second.build()),
+            # a value that is written out has one row, and would have it after fill_null()
+            lambda: _where(first.build().is_not_null(), first.build(), second.build()),
             rest if first.rest or second.rest else None,
         )
 
@@ -447,6 +448,13 @@ def _literal(value: object) -> "pl.Expr":
     import polars as pl
 
     return pl.lit(value)
+
+
+def _missing(kind: Kind | None) -> "pl.Expr":
+    import polars as pl
+
+    kinds = {"flag": pl.Boolean, "number": pl.Float64, "text": pl.String}
+    return pl.lit(None, kinds.get(kind or ""))
 
 
 def _as_flag(term: Term) -> "pl.Expr":

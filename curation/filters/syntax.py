@@ -98,9 +98,13 @@ def _check_grammar(node: ast.expr, source: str) -> None:
             raise InputError(f"the filter is nested deeper than {MAX_DEPTH} parts")
         if not isinstance(part, _GRAMMAR):
             raise _not_of_the_language(part, source)
-        if isinstance(part, ast.Call) and not isinstance(part.func, ast.Name):
+        if isinstance(part, ast.Call) and not _is_name(part.func):
             raise _not_of_the_language(part, source)
         parts += [(child, depth + 1) for child in ast.iter_child_nodes(part)]
+
+
+def _is_name(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id not in _WORDS
 
 
 def _not_of_the_language(part: ast.AST, source: str) -> InputError:
@@ -142,8 +146,10 @@ class _Plain(ast.NodeTransformer):
         if value is None or isinstance(value, bool):
             return node
         if not isinstance(value, int | float) or abs(value) > MAX_NUMBER:
+            # as it is written: Python writes no number of more than 4,300 digits
+            written = ast.get_source_segment(self.source, node) or ""
             raise InputError(
-                f"{str(value)[:40]!r} is no value of a filter: expected a number below "
+                f"{written[:40]!r} is no value of a filter: expected a number below "
                 "1e300, a quoted text, true, false or null"
             )
         return node

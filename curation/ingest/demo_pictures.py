@@ -222,7 +222,7 @@ def _open(photograph: Photograph) -> "Image":
             f"{photograph.path} of the package {photograph.module}: there is no such "
             "file; the demo needs scikit-image >= 0.25 and scikit-learn >= 1.6"
         )
-    with Image.open(file) as opened:
+    with Image.open(file, formats=["JPEG", "PNG"]) as opened:
         image = opened.convert("RGB")
     width, height = (round(side * photograph.scale) for side in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS)

@@ -200,7 +200,7 @@ def _copied(slot: Slot, original: DemoSample, rng: np.random.Generator) -> _Show
     from PIL import Image
 
     data, edit = original.files["jpg"], "the same bytes"
-    image: Image.Image = Image.open(io.BytesIO(data))
+    image: Image.Image = Image.open(io.BytesIO(data), formats=["JPEG"])
     if slot.kind in NEAR_COPIES:
         image, quality, edit = _NEAR_COPIES[slot.kind](image, rng)
         data = _encode(image, "JPEG", quality=quality)

@@ -13,7 +13,6 @@ of its directives forbid the use of an image.
 import asyncio
 import errno
 import hashlib
-import ipaddress
 import re
 import socket
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 
 from curation.errors import StorageError, shortened
 from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension
+from curation.ingest.addresses import is_public
 from curation.recipe import DownloadSettings
 
 if TYPE_CHECKING:
@@ -45,11 +45,6 @@ _OUR_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE,
 }  # fmt: skip
 """Errors of this machine, not of a server: no URL is to blame for a disk that is full."""
-
-_TRANSLATED = tuple(
-    map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
-)
-"""IPv6 addresses that stand for IPv4 ones, private ones too: RFC 6052, 8215, 3056, 4380."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +239,8 @@ def _public_socket(address: tuple[Any, ...]) -> socket.socket:
     Here and nowhere before, since a name may resolve to something else the next time.
     """
     family, kind, protocol, _, place = address
-    found = ipaddress.ip_address(place[0].partition("%")[0])
-    inner = getattr(found, "ipv4_mapped", None) or found
-    translated = any(inner in network for network in _TRANSLATED)
-    if translated or inner.is_multicast or not inner.is_global:
-        raise OSError(f"{found} is no public address")
+    if not is_public(place[0]):
+        raise OSError(f"{place[0]} is no public address")
     return socket.socket(family, kind, protocol)
 
 

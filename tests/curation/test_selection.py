@@ -33,6 +33,7 @@ from curation.selection import (
 from curation.storage import LocalStorage
 from curation.tables import DUPLICATES, EMBEDDINGS, SELECTION, write_table
 from tests.conftest import ROOT
+from tests.curation.filters.any_expressions import texts
 
 Row = Mapping[str, Any]
 
@@ -464,3 +465,37 @@ def test_what_the_filter_would_keep_if_nothing_were_a_copy() -> None:
     filter_ = make_filter("width > 7 and not is_duplicate")
     passing = passes_filter(facts(rows), scores(rows), filter_)
     assert passing.to_pylist() == [True, False, False, False]
+
+
+ODD_ROWS = [
+    {"width": 1, "image_bytes": 0, "caption": "a", "metadata": '{"a": 1, "b c": "x"}'},
+    {"caption": "", "metadata": json.dumps({"a": {"b": 2**70}})},
+    {"width": 0, "height": 0, "image_bytes": 2**31 - 1, "metadata": "no json"},
+    {"width": -5, "image_bytes": 7, "caption": "width", "metadata": '{"a": "1e400"}'},
+    {"width": 9, "image_bytes": 8, "caption": "é\n", "metadata": "[1]"},
+]
+
+
+@given(texts(), st.sampled_from([ODD_ROWS, ODD_ROWS[:1], []]))
+@example("true (true)", ODD_ROWS)
+@example("null()", ODD_ROWS)
+@example("width > 0x" + "f" * 5000, ODD_ROWS)
+@example("width > " + "9" * 5000, ODD_ROWS)
+@example("width in [0x" + "f" * 5000 + "]", ODD_ROWS)
+@example("0 != default(-1, image_bytes)", ODD_ROWS)
+@example("0 != default(-1, image_bytes)", [])
+@example("default(null, width) > default(1, 2)", ODD_ROWS)
+@example("(" * 5000, ODD_ROWS)
+@example("null", ODD_ROWS)
+@example("top_fraction(null, 0.5)", ODD_ROWS)
+def test_any_text_is_a_filter_or_one_error(text: str, rows: list[Row]) -> None:
+    try:
+        filter_ = make_filter(text)
+        filter_.check(available_columns())
+        bound = filter_.bind(dict.fromkeys([cut.text for cut in filter_.cuts], 0.5))
+    except InputError:
+        return
+    table = select_samples(facts(rows), scores(rows), NO_DUPLICATES, bound)
+    assert len(table) == len(rows)
+    bound.canonical()
+    bound.fingerprint()
