@@ -1,11 +1,14 @@
 """A flipped bit, anywhere in anything that a run and a release write, is noticed.
 
+But for the padding of a filtered tar, which is nobody's: it may be anything in a raw tar.
+
 By hand, longer, with what is tried printed:
 
     CURATION_DAMAGE_FLIPS=500 python -m pytest -s tests/end_to_end/test_damage.py
 """
 
 import os
+import tarfile
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -49,6 +52,8 @@ def test_a_flipped_bit_of_anything_is_noticed_by_verify(curated: Curated) -> Non
         place = random.choice(paths)
         whole = place.read_bytes()
         for byte in (0, len(whole) - 1, *random.choices(range(len(whole)), k=FLIPS)):
+            if kind == "filtered.tar" and is_padding(place, byte):
+                continue
             harmed = bytearray(whole)
             harmed[byte] ^= 1 << random.randrange(8)
             place.write_bytes(harmed)
@@ -59,6 +64,14 @@ def test_a_flipped_bit_of_anything_is_noticed_by_verify(curated: Curated) -> Non
         place.write_bytes(whole)
     print(f"{tried.total()} bits flipped, false {missed.total()}: {dict(tried)}")
     assert missed == Counter()
+
+
+def is_padding(tar: Path, byte: int) -> bool:
+    with tarfile.open(tar) as opened:
+        members = list(opened)
+    return all(
+        not member.offset <= byte < member.offset_data + member.size for member in members
+    )
 
 
 def noticed(curated: Curated) -> bool:
