@@ -7,6 +7,7 @@ By hand, longer, with what is tried printed:
     CURATION_DAMAGE_FLIPS=500 python -m pytest -s tests/end_to_end/test_damage.py
 """
 
+import io
 import os
 import tarfile
 from collections import Counter
@@ -52,7 +53,7 @@ def test_a_flipped_bit_of_anything_is_noticed_by_verify(curated: Curated) -> Non
         place = random.choice(paths)
         whole = place.read_bytes()
         for byte in (0, len(whole) - 1, *random.choices(range(len(whole)), k=FLIPS)):
-            if kind == "filtered.tar" and is_padding(place, byte):
+            if kind == "filtered.tar" and is_padding(whole, byte):
                 continue
             harmed = bytearray(whole)
             harmed[byte] ^= 1 << random.randrange(8)
@@ -66,8 +67,8 @@ def test_a_flipped_bit_of_anything_is_noticed_by_verify(curated: Curated) -> Non
     assert missed == Counter()
 
 
-def is_padding(tar: Path, byte: int) -> bool:
-    with tarfile.open(tar) as opened:
+def is_padding(tar: bytes, byte: int) -> bool:
+    with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
         members = list(opened)
     return all(
         not member.offset <= byte < member.offset_data + member.size for member in members
