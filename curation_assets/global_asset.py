@@ -41,7 +41,8 @@ def refuse_company(context: dg.AssetExecutionContext) -> None:
                 raise StorageError(
                     f"run {run.run_id} is making {step.step_key} at this moment, and of "
                     f"{', '.join(ONE_AT_A_TIME)} one is made at a time; run this again "
-                    "when it is done. If its process is gone, cancel that run in the UI"
+                    "when it is done. If its process is gone, that is found out at once on "
+                    "its machine, and on others 5 minutes after its last sign of life"
                 )
 
 

@@ -29,7 +29,7 @@ from curation_assets.records_owner import take_records
 from curation_assets.run_tags import launch_tags
 from jobs.arrivals import Arrivals, find_arrivals
 from jobs.asset_definitions import asset_definitions
-from jobs.dead_runs import end_dead_runs, process_tag
+from jobs.dead_runs import end_dead_runs, process_tag, signs_of_life
 from jobs.due_checks import CheckRun, due_checks
 from jobs.failure_causes import tell_cause
 from jobs.instance import open_instance, set_shards
@@ -273,7 +273,8 @@ def open_runner(
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
         result.taken_over = take_records(instance, recipe)
         tags = launch_tags(Lineage(recipe)) | process_tag()
-        yield Runner(job, instance, tags, result)
+        with signs_of_life(instance):
+            yield Runner(job, instance, tags, result)
 
 
 class _Watcher(Progress):

@@ -24,7 +24,7 @@ from curation_assets.run_tags import launch_tags
 from jobs.arrivals import find_arrivals
 from jobs.asset_definitions import asset_definitions
 from jobs.curate import run_error
-from jobs.dead_runs import process_tag
+from jobs.dead_runs import process_tag, signs_of_life
 from jobs.instance import open_instance, set_shards
 from resources.progress import Progress
 
@@ -60,7 +60,9 @@ def make_release(
         check_records(instance, recipe.name)
         set_shards(instance, find_arrivals(instance, recipe).versions)
         before = {manifest.name for manifest in list_releases(output)}
-        _run(recipe, progress, instance, {"name": name, "anew": anew, "as_is": as_is})
+        with signs_of_life(instance):
+            config = {"name": name, "anew": anew, "as_is": as_is}
+            _run(recipe, progress, instance, config)
         made = last_of(output, Lineage(recipe))
     return None if made.name in before else made
 

@@ -2,21 +2,27 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from jobs.dead_runs import PROCESS, end_dead_runs, process_tag
+from curation.processes import this_process
+from jobs import dead_runs
+from jobs.dead_runs import PROCESS, end_dead_runs, process_tag, signs_of_life
 from jobs.failure_causes import CAUSE
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield instance
 
 
@@ -58,12 +64,80 @@ def test_a_run_ends_with_its_process_and_not_before(instance: dg.DagsterInstance
     assert ended and "was killed" in ended.tags[CAUSE]
 
 
+@pytest.mark.parametrize("kind", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
+def test_it_ends_however_far_it_came(instance: dg.DagsterInstance, kind: str) -> None:
+    system, number, begun = this_process().rsplit("/", 2)
+    before = {PROCESS: f"{system}/{number}/{int(begun) - 1}"}  # had the same number
+    run = create_run_for_test(
+        instance, status=dg.DagsterRunStatus(kind), tags=before, job_name="any"
+    )
+    other = create_run_for_test(instance, status=dg.DagsterRunStatus(kind), job_name="any")
+    end_dead_runs(instance)
+    assert [status(instance, run), status(instance, other)] == ["FAILURE", kind]
+
+
 def test_runs_of_this_process_of_other_machines_and_of_dagster_are_left_alone(
     instance: dg.DagsterInstance,
 ) -> None:
+    old = f"{socket.gethostname()}/{os.getpid()}"
     runs = [
         started(instance, tags)
-        for tags in (process_tag(), {PROCESS: f"elsewhere/{2**22 + 1}"}, {})
+        for tags in (
+            *(process_tag(), {PROCESS: f"elsewhere/{2**22 + 1}"}, {PROCESS: old}),
+            *({PROCESS: "elsewhere/1/2/7/99"}, {}),
+        )
     ]
     end_dead_runs(instance)
-    assert [status(instance, run) for run in runs] == ["STARTED"] * 3
+    assert [status(instance, run) for run in runs] == ["STARTED"] * len(runs)
+
+
+def test_a_process_elsewhere_counts_as_gone_when_it_was_silent_for_long(
+    instance: dg.DagsterInstance,
+) -> None:
+    names = ["elsewhere/1/2/7/99", "elsewhere/1/2/7/100"]
+    runs = [started(instance, {PROCESS: name}) for name in names]
+    ago = [dead_runs.SILENCE + 5, dead_runs.SILENCE - 60]
+    instance.daemon_cursor_storage.set_cursor_values(
+        {
+            dead_runs.SIGN + name: str(time.time() - seconds)
+            for name, seconds in zip(names, ago, strict=True)
+        }
+    )
+    end_dead_runs(instance)
+    assert [status(instance, run) for run in runs] == ["FAILURE", "STARTED"]
+
+
+def test_a_process_gives_signs_of_life(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_runs, "EVERY", 0.02)
+    key, found = dead_runs.SIGN + this_process(), set()
+    with signs_of_life(instance):
+        for _ in range(200):
+            found.add(instance.daemon_cursor_storage.get_cursor_values({key})[key])
+            if len(found) > 2:
+                break
+            time.sleep(0.02)
+    assert len(found) > 2
+
+
+def test_a_process_that_slept_and_was_taken_for_dead_stops(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_runs, "EVERY", 0.02)
+    monkeypatch.setattr(dead_runs, "SILENCE", 0.0)  # each wait is a long sleep
+    stopped = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    try:
+        run = started(instance, process_tag())
+        with signs_of_life(instance):
+            time.sleep(0.1)
+            assert not stopped.is_set()  # it slept, and nobody minded
+            instance.report_run_failed(run, f"Its process, {this_process()}, is gone: x.")
+            for _ in range(100):
+                time.sleep(0.02)
+                if stopped.is_set():
+                    break
+        assert stopped.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
