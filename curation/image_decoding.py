@@ -19,7 +19,8 @@ white.
 
 Every call costs one image at most: what is wrong with it is raised as a
 :class:`~curation.errors.DataError` whose message is the reason, and nothing hostile gets
-past the bound on pixels, which is checked on the header.
+past the bound on pixels, which is checked on the header. A JPEG of hundreds of scans,
+each of which goes over the whole image, is refused by their number.
 """
 
 import io
@@ -34,7 +35,13 @@ import numpy as np
 
 from curation.errors import DataError, InputError
 from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension, other_kind
-from curation.jpeg_markers import read_plain_jpeg
+from curation.jpeg_markers import (
+    MOST_SCANNED,
+    MOST_SCANS,
+    USUAL_SCANS,
+    has_endless_scans,
+    read_plain_jpeg,
+)
 from curation.png_chunks import is_plain_png
 from curation.quiet_libraries import quiet_libraries
 
@@ -112,6 +119,7 @@ def read_damaged_header(data: bytes) -> ImageHeader:
         raise DataError("no decoder makes anything of it") from error
     if name not in _DAMAGED_FORMATS:
         raise DataError(f"no decoder makes anything of a damaged {name}")
+    _check_scans(data, width, height)
     return ImageHeader(name, width, height, "nvimgcodec")
 
 
@@ -216,11 +224,22 @@ def open_image(data: bytes) -> "Image.Image":
     try:
         # Pillow warns of many pixels; the loaders count them against their own bound
         with quiet_libraries():
-            return Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+            image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
     except UnidentifiedImageError as error:
         raise DataError(_why_unidentified(data)) from error
     except Exception as error:  # as in decode_with_pillow
         raise _undecodable(error) from error
+    _check_scans(data, image.width, image.height)
+    return image
+
+
+def _check_scans(data: bytes, width: int, height: int) -> None:
+    if data.startswith(b"\xff\xd8") and has_endless_scans(data, width, height):
+        raise DataError(
+            f"too many scans: a JPEG of {width} x {height} pixels that has more than "
+            f"{USUAL_SCANS} may have {min(MOST_SCANS, MOST_SCANNED // (width * height))}; "
+            "it would take too long to decode"
+        )
 
 
 def exif_orientation(data: bytes) -> int:

@@ -14,6 +14,7 @@ Source: ITU-T T.81 (1992), annex B; libjpeg-turbo 3.1, ``jdmarker.c``, ``jdphuff
 ``jdhuff.c``, for what makes it give up.
 """
 
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
@@ -30,6 +31,14 @@ _BLOCK_BYTES = 1 << 20  # looked through at once: most files; a hostile one is a
 _MAX_SIDE = 65_500  # JPEG_MAX_DIMENSION of libjpeg
 _HARMLESS = (b"ICC_PROFILE\0", b"http://ns.adobe.com/", b"Ducky")
 """Metadata that Pillow keeps without looking into it, and that photographs often have."""
+USUAL_SCANS = 16
+"""Of a JPEG of any size; encoders write 1, progressive ones 10 to 13."""
+MOST_SCANS = 500  # where libjpeg-turbo's own fuzzer stops, too
+MOST_SCANNED = 1 << 31
+"""Pixels times scans, if there are more than the usual scans: some 15 seconds on a core."""
+_NO_CODE = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""A marker that is no restart, as libjpeg looks for the next one."""
+_ALONE = (0x01, _SOI)  # markers without a length
 _MAX_BLOCKS = 10  # of an interleaved MCU; T.81, B.2.3
 _MAX_SHIFT = 13  # of successive approximation, G.1.1.1.2
 _YCC = 1  # Adobe's marker: the three components are Y, Cb and Cr
@@ -66,6 +75,41 @@ def read_plain_jpeg(data: bytes) -> PlainJpeg | None:
         return None
 
 
+def has_endless_scans(data: bytes, width: int, height: int) -> bool:
+    """Tell whether a JPEG has so many scans that decoding it would take minutes.
+
+    A scan of a few bytes has a decoder go over the whole image. Looks for markers as
+    libjpeg does, whatever else the file is.
+
+    Args:
+        data: The file.
+        width: Of the image, in pixels.
+        height: Likewise.
+    """
+    if data.count(b"\xff\xda") <= USUAL_SCANS:
+        return False
+    return _are_endless(_count_scans(data), width, height)
+
+
+def _are_endless(scans: int, width: int, height: int) -> bool:
+    if scans <= USUAL_SCANS:
+        return False
+    return scans > MOST_SCANS or scans * width * height > MOST_SCANNED
+
+
+def _count_scans(data: bytes) -> int:
+    """Count up to the end of the image, or to one more than the most."""
+    scans, at = 0, 2
+    while scans <= MOST_SCANS and (found := _NO_CODE.search(data, at)):
+        marker, at = data[found.start() + 1], found.end()
+        if marker == _EOI:
+            break
+        if marker not in _ALONE:
+            at += max(int.from_bytes(data[at : at + 2], "big"), 2)
+        scans += marker == _SOS
+    return scans
+
+
 @dataclass(slots=True)
 class _Walk:
     """What is known of a JPEG up to some marker."""
@@ -83,6 +127,7 @@ class _Walk:
     restarts: bool = False
     scanned: set[int] = field(default_factory=set)
     """Components that a scan was of."""
+    scans: int = 0
     jfif: bool = False
     adobe: int | None = None
     has_dpi: bool = False
@@ -99,6 +144,8 @@ class _Walk:
             self._read(marker, start, end)
             at = self._after_scan(end) if marker == _SOS else end
         if self.size is None or len(self.scanned) < len(self.components):
+            raise _OddError
+        if _are_endless(self.scans, *self.size):
             raise _OddError
         # what EXIF holds is read for its dots per inch, where nothing else has those
         looked_into = self.has_metadata or (self.has_exif and not self.has_dpi)
@@ -218,6 +265,7 @@ class _Walk:
         for i in range(count):
             self._check_tables(self.data[start + 2 + 2 * i], first, last, high)
         self.scanned.update(chosen)
+        self.scans += 1
 
     def _check_tables(self, tables: int, first: int, last: int, high: int) -> None:
         """See that the codes are there which a component's scan needs."""

@@ -264,7 +264,9 @@ def _parse_header(head: bytes, where: str) -> tuple[tuple[int, ...], np.dtype, i
             raise TableError(f"{where}: .npy of version {version}; expected 1.0 or 2.0")
         with _ONE_PARSES:
             shape, fortran_order, dtype = _PARSERS[version](file)
-    except (ValueError, SyntaxError, TypeError, UnicodeDecodeError) as error:
+    except TableError:
+        raise
+    except Exception as error:  # strangers' bytes make NumPy and tokenize raise anything
         raise TableError(f"{where}: not an .npy file that can be read ({error})") from error
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         raise TableError(

@@ -440,6 +440,11 @@ class Recipe(Settings):
         return self._written
 
 
+_MOST_NODES = 100_000
+_MOST_NESTED = 50
+_MOST_BITS = 1024  # of a whole number; Python refuses to write out some longer ones
+
+
 def load_recipe(path: str | Path) -> Recipe:
     """Read and check a recipe file.
 
@@ -472,8 +477,9 @@ def _parsed(file: Path) -> tuple[yaml.Node | None, Any]:
     """Read YAML as nodes, which know their lines, and as values."""
     try:
         text = file.read_text(encoding="utf-8")
+        _check_bounds(text, file)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        values = _Loader(text).get_single_data()
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: not UTF-8 text: {error}; save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
@@ -484,6 +490,52 @@ def _parsed(file: Path) -> tuple[yaml.Node | None, Any]:
         raise InputError(f"{file}: not YAML: {error}") from error
     _check_keys_differ(node, file, ())
     return node, values
+
+
+class _Loader(yaml.SafeLoader):
+    """Says where a value is that PyYAML's constructors can't make, whatever they raise."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+                raise ValueError("too many digits")
+        except yaml.YAMLError:
+            raise
+        except Exception as error:
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{str(node.value)[:40]!r} can't be read as {kind}"
+            raise yaml.constructor.ConstructorError(
+                None, None, problem, node.start_mark
+            ) from error
+        return value
+
+
+def _check_bounds(text: str, file: Path) -> None:
+    """Refuse what would exhaust memory or the stack: aliases of aliases, deep nesting."""
+    sizes: dict[str, int] = {}  # of what has an anchor, aliases in it written out
+    parents: list[tuple[str | None, int]] = []
+    size = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            parents.append((event.anchor, size))
+            if event.anchor:
+                sizes.pop(event.anchor, None)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = parents.pop()
+            if anchor:
+                sizes[anchor] = size - before
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in {anchor for anchor, _ in parents}:
+                raise InputError(f"{file}:{line}: *{event.anchor} is within itself")
+            size += sizes.get(event.anchor or "", 1)
+        size += isinstance(event, yaml.NodeEvent)
+        if len(parents) > _MOST_NESTED or size > _MOST_NODES:
+            raise InputError(
+                f"{file}:{line}: a recipe has at most {_MOST_NODES:,} values, aliases "
+                f"written out, and {_MOST_NESTED} levels of them"
+            )
 
 
 def _word_lines(

@@ -148,10 +148,11 @@ class _Plain(ast.NodeTransformer):
         if not isinstance(value, int | float) or abs(value) > MAX_NUMBER:
             # as it is written: Python writes no number of more than 4,300 digits
             written = ast.get_source_segment(self.source, node) or ""
-            raise InputError(
-                f"{written[:40]!r} is no value of a filter: expected a number below "
-                "1e300, a quoted text, true, false or null"
-            )
+            with placed(node):
+                raise InputError(
+                    f"{written[:40]!r} is no value of a filter: expected a number below "
+                    "1e300, a quoted text, true, false or null"
+                )
         return node
 
 

@@ -210,3 +210,13 @@ def test_images_are_turned_as_pillow_turns_them(format: str, orientation: int) -
 def test_damaged_exif_counts_as_none(tag: bytes) -> None:
     picture = make_picture()
     assert exif_orientation(encode(picture, "JPEG", exif=tag) if tag else b"Exif") == 1
+
+
+@pytest.mark.parametrize("read", [read_header, read_pillow_header, read_damaged_header])
+def test_an_image_of_hundreds_of_scans_is_refused_before_it_is_decoded(
+    read: Callable[[bytes], object],
+) -> None:
+    data = encode(Image.new("RGB", (3000, 3000)), "JPEG", progressive=True)
+    endless = data[:-2] + data[data.rfind(b"\xff\xda") : -2] * 290 + b"\xff\xd9"
+    with pytest.raises(DataError, match="too many scans: a JPEG of 3000 x 3000 pixels"):
+        read(endless)

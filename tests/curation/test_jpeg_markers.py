@@ -11,7 +11,12 @@ from PIL import Image
 
 from curation.errors import DataError
 from curation.image_decoding import decode_damaged, read_pillow_header
-from curation.jpeg_markers import read_plain_jpeg
+from curation.jpeg_markers import (
+    MOST_SCANS,
+    USUAL_SCANS,
+    has_endless_scans,
+    read_plain_jpeg,
+)
 from curation.testing.odd_pictures import (
     DAMAGES,
     damaged_copies,
@@ -115,3 +120,28 @@ def assert_alike(data: bytes) -> None:
     assert not isinstance(verdict, Exception), verdict
     assert verdict.size == (plain.width, plain.height)
     np.testing.assert_array_equal(decode_damaged(data), np.asarray(verdict))
+
+
+def with_scans(picture: Image.Image, scans: int) -> bytes:
+    """Write a progressive JPEG, and repeat its last scan."""
+    data = encode(picture, "JPEG", progressive=True)
+    more = scans - data.count(b"\xff\xda")
+    return data[:-2] + data[data.rfind(b"\xff\xda") : -2] * more + b"\xff\xd9"
+
+
+def test_few_scans_pass_at_any_size_and_many_only_of_small_images() -> None:
+    data = with_scans(make_picture(24, 16), 30)
+    assert read_plain_jpeg(data) is not None
+    assert not has_endless_scans(data, 24, 16)
+    assert not has_endless_scans(data, 8_000, 8_000)  # what optimizers write
+    assert has_endless_scans(data, 10_000, 10_000)
+    assert has_endless_scans(with_scans(make_picture(24, 16), MOST_SCANS + 1), 24, 16)
+    usual = with_scans(make_picture(24, 16), USUAL_SCANS)
+    assert not has_endless_scans(usual, 65_500, 65_500)
+
+
+def test_what_looks_like_a_scan_in_metadata_is_none() -> None:
+    comment = b"\xff\xfe" + (2 + 60_000).to_bytes(2, "big") + b"\xff\xda" * 30_000
+    data = encode(make_picture(24, 16), "JPEG")
+    assert not has_endless_scans(data[:2] + comment + data[2:], 24, 16)
+    assert not has_endless_scans(data + b"\xff\xda" * 30_000, 24, 16)

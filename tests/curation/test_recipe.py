@@ -252,3 +252,34 @@ def test_every_setting_is_documented() -> None:
         return missing
 
     assert undocumented(Recipe) == []
+
+
+ALIASES = "a0: &a0 [x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (ALIASES, "6: a recipe has at most 100,000 values, aliases written out"),
+        (GOOD + "filter: " + "[" * 5000, "4: a recipe has at most 100,000 values"),
+        (GOOD + "filter: " + "{a: " * 3000, "4: a recipe has at most 100,000 values"),
+        ("name: &a [*a]\n", "1: *a is within itself"),
+        ("name: &a {b: 1, <<: *a}\n", "1: *a is within itself"),
+        (GOOD + f"filter: {'9' * 5000}", "4: not YAML: '99999"),
+        (GOOD + f"filter: 0x{'f' * 5000}", "4: not YAML: '0xfff"),
+        (GOOD + "filter: 2001-99-99", "4: not YAML: '2001-99-99' can't be read as timest"),
+        (GOOD + "filter: !!bool maybe", "4: not YAML: 'maybe' can't be read as bool"),
+    ],
+)
+def test_a_recipe_that_would_exhaust_its_reader_is_refused(
+    file: Path, text: str, reason: str
+) -> None:
+    (mistake,) = mistakes(file, text)
+    assert mistake.startswith(reason)
+
+
+def test_what_has_an_anchor_may_be_used_again(file: Path) -> None:
+    file.write_text("name: &name my-set\nsource: *name\noutput: out\n")
+    assert load_recipe(file).source == str(file.parent / "my-set")

@@ -155,3 +155,23 @@ def test_arguments_of_a_ready_made_filter_are_written_out() -> None:
     with pytest.raises(InputError, match="width: expected a number or a quoted text"):
         make_filter("laion_aesthetics(width)")
     assert texts("laion_aesthetics(-1)") == ["laion_aesthetics(-1): aesthetic >= -1"]
+
+
+def test_a_value_for_missing_ones_is_one_of_each_row() -> None:
+    frame = pl.DataFrame({"score": [1.0, None, 3.0]})
+    filter_ = make_filter("0 != default(-1, score)")
+    conjunct = filter_.expressions(SCHEMA)[0]
+    assert frame.with_columns(x=conjunct)["x"].to_list() == [True, True, True]
+
+
+@pytest.mark.parametrize("text", ["-null is null", "score ** null is null", "null or null"])
+def test_null_is_a_missing_value_of_the_kind_that_its_place_has(text: str) -> None:
+    frame = pl.DataFrame({"score": [1.0, None]})
+    found = frame.with_columns(x=make_filter(text).expressions(SCHEMA)[0])["x"]
+    assert found.dtype == pl.Boolean
+
+
+@pytest.mark.parametrize("text", ["true (true)", "null(1)", f"0x{'f' * 4000} < 1"])
+def test_what_can_be_no_filter_is_refused_with_its_place(text: str) -> None:
+    with pytest.raises(InputError, match=r"line 1, column 1"):
+        make_filter(text)
