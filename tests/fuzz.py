@@ -11,6 +11,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,24 @@ import polars as pl
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from curation.errors import CurationError, DataError, InputError, TableError
+from curation.dali_index import count_extensions, parse_index
+from curation.errors import (
+    CurationError,
+    DataError,
+    IndexFormatError,
+    InputError,
+    ReleaseMismatchError,
+    TableError,
+)
 from curation.filters import make_filter
 from curation.image_decoding import decode_image, read_header
 from curation.npy import parse_npy
 from curation.recipe import load_recipe
+from curation.release.claims import Holder
+from curation.release.manifest import FORMAT, Manifest
 from curation.testing.pictures import encoded_pictures
 from curation.texts import parse_json, plain_text
+from tests.curation.filters.any_expressions import texts
 
 SCHEMA = {"width": "number", "caption": "text", "flag": "flag", "metadata": "json"}
 SAMPLES = pl.DataFrame(
@@ -67,6 +79,7 @@ _GROWN = st.recursive(st.sampled_from(_LEAVES), _grown, max_leaves=12)
 FILTERS = _GROWN | st.builds(
     _with_damage, _GROWN, st.sampled_from(_DAMAGES), st.floats(0, 1)
 )
+FILTERS |= texts()
 
 
 def read_filter(text: str) -> None:
@@ -197,12 +210,42 @@ def read_recipe(text: str) -> None:
             return
 
 
+MANIFESTS = st.builds(
+    '{{"format": {}, "shards": {}, "documents": {}, "sha256": {}}}'.format,
+    st.sampled_from((str(FORMAT), "null")),
+    *[_JSON] * 3,
+) | _JSON.filter(bool)
+
+
+def read_release(text: str) -> None:
+    """A manifest and a claim are what we wrote, or told to be something else."""
+    data = text.encode("utf-8", "surrogatepass")
+    Holder.from_bytes(data)
+    try:
+        Manifest.from_bytes(data, "MANIFEST.json")
+    except ReleaseMismatchError:
+        return
+
+
+_INDEX = b"v1.2 2\njpg 1536 3 a.jpg 512 txt 2560 4 b.txt 2048\njpg 9216 1 c.jpg 8704\n"
+INDEXES = st.builds(_changed, st.just(_INDEX), _CHANGES)
+
+
+def read_index(data: bytes) -> None:
+    """An index is read as it is written, or refused."""
+    for read in (parse_index, count_extensions):
+        with suppress(IndexFormatError):
+            read(data, "a.tar")
+
+
 TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
     "filters": (FILTERS, read_filter),
     "npy": (NPYS, read_npy),
     "images": (IMAGES, read_image),
     "json": (_JSON, read_json),
     "recipes": (RECIPES, read_recipe),
+    "manifests": (MANIFESTS, read_release),
+    "indexes": (INDEXES, read_index),
 }
 """What to try, and the reader that must stand it: what else is raised is a fault."""
 

@@ -62,7 +62,7 @@ class Holder:
         """Read what :meth:`as_bytes` wrote; None if it is something else."""
         try:
             return cls(**json.loads(data))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return None
 
 

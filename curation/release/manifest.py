@@ -104,7 +104,9 @@ class Manifest:
             shards = tuple(map(ReleaseShard.from_json, values.pop("shards")))
             documents = tuple(ReleaseFile(**file) for file in values.pop("documents"))
             manifest = cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError
+        ) as error:  # fmt: skip
             raise _unreadable(where, f"{type(error).__name__}: {error}") from error
         told = tuple(manifest.warnings)
         return replace(manifest, shards=shards, documents=documents, warnings=told)

@@ -160,3 +160,10 @@ def test_no_two_threads_parse_headers_at_once(
 def test_a_missing_file_is_not_found() -> None:
     with pytest.raises(NotFoundError):
         read_npy_header(MemoryStorage(), "a.npy")
+
+
+@pytest.mark.parametrize("shape", ["(" * 90, "1" * 5000, "2, 2), 'x': (", "\t\x00"])
+def test_a_header_that_its_parser_gives_up_on_is_one_error(shape: str) -> None:
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}".encode()
+    with pytest.raises(TableError, match=r"a\.npy: not an \.npy file"):
+        parse_npy(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head, "a.npy")
