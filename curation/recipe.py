@@ -99,6 +99,8 @@ class ImageInput(Settings):
     """A ``.csv`` or ``.parquet`` with the columns ``path``, ``caption`` and any others."""
     samples_per_shard: Positive = 1000
     """Of every shard but the last."""
+    follow_links: bool = False
+    """Also take what links lead to that lead out of the folder. Without it each is told."""
 
     @pydantic.model_validator(mode="after")
     def _names_something(self) -> Self:

@@ -62,6 +62,8 @@ def _found(settings: ImageInput, s3: S3Settings) -> ImageImport:
     folder = open_storage(settings.folder, s3) if settings.folder else None
     if settings.list:
         lists, path = open_stored_file(settings.list, s3)
-        return find_listed_images(lists, path, folder or lists, layout)
+        return find_listed_images(
+            lists, path, folder or lists, layout, follow_links=settings.follow_links
+        )
     assert folder is not None  # the recipe names one of them
-    return find_images(folder, layout)
+    return find_images(folder, layout, follow_links=settings.follow_links)

@@ -130,8 +130,11 @@ def import_folder(recipe: Recipe, name: str) -> Storage:
 
 def input_settings(lineage: Lineage, asset: str, name: str) -> dict[str, Json]:
     """Give what the recipe says of an input, as far as its shards depend on it."""
-    settings = lineage.import_inputs(asset)[name]
-    return settings.model_dump(mode="json", exclude=NOT_CONTENT)
+    settings = lineage.import_inputs(asset)[name].model_dump(
+        mode="json", exclude=NOT_CONTENT
+    )
+    # came after 0.1.0: where it is off, all is as it was, but for what it refuses
+    return {n: v for n, v in settings.items() if (n, v) != ("follow_links", False)}
 
 
 def input_version(lineage: Lineage, asset: str, name: str) -> str:

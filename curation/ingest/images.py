@@ -27,7 +27,7 @@ from curation.ingest.shard_layout import (
     ShardLayout,
     write_shard,
 )
-from curation.storage import ByteRange, Part, Storage, StoredFile
+from curation.storage import ByteRange, LocalStorage, Part, Storage, StoredFile
 from curation.storage.base import run_ahead, shown_name
 from curation.tables import IMPORTED_IMAGES, read_about, read_table, write_table
 
@@ -157,7 +157,9 @@ class ImageImport:
         }
 
 
-def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImport:
+def find_images(
+    source: Storage, layout: ShardLayout | None = None, *, follow_links: bool = False
+) -> ImageImport:
     """Look through a folder, sub-folders too: images, sorted by path, and what is none.
 
     ``a.txt`` and ``a.jpg.txt`` hold the caption of ``a.jpg``, ``a.json`` and
@@ -168,10 +170,12 @@ def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImpo
     Args:
         source: The folder.
         layout: How many samples make a shard.
+        follow_links: Also take what links lead to that lead out of the folder.
 
     Raises:
         InputError: There is no image, or there are too many for so small shards.
     """
+    source = source if follow_links else _confined(source)
     survey = source.survey()
     listed = survey.files
     side_files = [file for file in listed if _is_side(file.path)]
@@ -201,7 +205,12 @@ def find_images(source: Storage, layout: ShardLayout | None = None) -> ImageImpo
 
 
 def find_listed_images(
-    lists: Storage, path: str, source: Storage, layout: ShardLayout | None = None
+    lists: Storage,
+    path: str,
+    source: Storage,
+    layout: ShardLayout | None = None,
+    *,
+    follow_links: bool = False,
 ) -> ImageImport:
     """Look up the images that a list names, in its order; every row is a sample.
 
@@ -214,11 +223,13 @@ def find_listed_images(
         path: Of the list.
         source: The folder that its paths start from.
         layout: How many samples make a shard.
+        follow_links: As for :func:`find_images`.
 
     Raises:
         NotFoundError: There is no such list.
         InputError: It can't be read, or names no image.
     """
+    source = source if follow_links else _confined(source)
     rows = read_list(lists, path, "path").to_pylist()
     found = list(_in_groups(partial(_looked_up, source), rows))
     return _import(source, layout, found, f"{lists.url}/{path}")
@@ -374,6 +385,13 @@ def _import(
     made = ImageImport(source, layout or ShardLayout(), images, refused)
     made.layout.num_shards(len(made.found))
     return made
+
+
+def _confined(source: Storage) -> Storage:
+    """Give a folder of which no link leads out; on servers there are none."""
+    if isinstance(source, LocalStorage):
+        return replace(source, follows_links=False)
+    return source
 
 
 def _identified(source: Storage, file: StoredFile) -> FoundFile:

@@ -55,6 +55,11 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
 _NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS}
 """Errors of file systems that can't give a file one more name."""
 
+LEADS_OUT = (
+    "a link that leads out of the folder, to what whoever made it need not have; if it is "
+    "yours, follow_links takes what it leads to"
+)
+
 WRITE_BLOCK = 256 << 10  # bytes; what fits the processor's cache is written fastest
 SHORT_GAP = 16 << 10  # bytes read along with their neighbours rather than skipped
 FLUSH_BYTES = 16 << 20  # brought to the disk at once while a file is put together
@@ -67,6 +72,9 @@ class LocalStorage(Storage):
     """A folder of this machine. It need not exist until something is written."""
 
     root: Path
+    follows_links: bool = True
+    """Whether a link may lead out of the folder, as one may that its owner laid. Of a
+    stranger's folder it could name any file that this process may read."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).absolute())
@@ -77,7 +85,7 @@ class LocalStorage(Storage):
 
     def survey(self, folder: str = "", suffix: Suffix = "") -> Listing:
         top = self._place(folder) if folder else self.root
-        walk = _Walk(suffix)
+        walk = _Walk(suffix, None if self.follows_links else self.root)
         with _translated(top):
             walk.run(str(top), f"{folder.rstrip('/')}/" if folder else "")
         return Listing(
@@ -247,7 +255,10 @@ class LocalStorage(Storage):
                 check()
 
     def _place(self, path: str) -> Path:
-        return self.root / checked_path(path)
+        place = self.root / checked_path(path)
+        if not self.follows_links and _leads_out(place, self.root):
+            raise PathError(f"{place}: {LEADS_OUT}")
+        return place
 
 
 class _Flushing:
@@ -344,9 +355,10 @@ def _send(part: ByteRange, source: int, target: int) -> None:
 class _Walk:
     """One way through a folder and those below it, links followed."""
 
-    def __init__(self, suffix: Suffix) -> None:
+    def __init__(self, suffix: Suffix, within: Path | None = None) -> None:
         self.files: list[StoredFile] = []
         self.unusable: list[Unusable] = []
+        self._within = within  # no link may lead out of it
         self._suffix = suffix
         self._folders: list[tuple[str, str, frozenset[tuple[int, int]]]] = []
 
@@ -386,7 +398,9 @@ class _Walk:
     ) -> None:
         """Note a file, or a folder to be listed, or else what it is if it may be missed."""
         is_wanted = entry.name.endswith(self._suffix)
-        if entry.is_dir():
+        if self._within and entry.is_symlink() and _leads_out(entry.path, self._within):
+            self._refuse(path, LEADS_OUT)
+        elif entry.is_dir():
             about = entry.stat()
             if (about.st_dev, about.st_ino) in inside:
                 self._refuse(path, "a link to a folder that it is in")
@@ -403,6 +417,11 @@ class _Walk:
 
     def _refuse(self, path: str, reason: str) -> None:
         self.unusable.append(Unusable(shown_name(path), reason))
+
+
+def _leads_out(path: str | Path, folder: Path) -> bool:
+    """Tell whether a path is, behind its links, outside a folder."""
+    return not Path(path).resolve().is_relative_to(folder.resolve())
 
 
 _ENTRY_ERRORS = _SETTING_ERRORS | {errno.ELOOP}

@@ -42,10 +42,16 @@ def import_images(
         typer.Option(help="Folder that a list's paths start from; by default its own."),
     ] = None,
     samples_per_shard: SamplesPerShardOption = SAMPLES_PER_SHARD,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links", help="Also take what links out of the folder lead to."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write image files and their captions as raw shards, byte for byte."""
-    images = _found(source, root, ShardLayout(samples_per_shard))
+    images = _found(source, root, ShardLayout(samples_per_shard), follow_links)
     output = open_storage(out)
     with terminal_progress() as progress:
         progress.start("import", len(images.shards))
@@ -72,11 +78,14 @@ def import_images(
     )
 
 
-def _found(source: str, root: str | None, layout: ShardLayout) -> ImageImport:
+def _found(
+    source: str, root: str | None, layout: ShardLayout, follow_links: bool
+) -> ImageImport:
     if PurePosixPath(source).suffix.lower() not in LIST_SUFFIXES:
-        return find_images(open_storage(source), layout)
+        return find_images(open_storage(source), layout, follow_links=follow_links)
     lists, name = open_stored_file(source)
-    return find_listed_images(lists, name, open_storage(root) if root else lists, layout)
+    folder = open_storage(root) if root else lists
+    return find_listed_images(lists, name, folder, layout, follow_links=follow_links)
 
 
 def _tell_refused(images: ImageImport) -> None:

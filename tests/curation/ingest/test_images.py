@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from curation.errors import InputError, NotFoundError, StorageError
+from curation.errors import CurationError, InputError, NotFoundError, StorageError
 from curation.ingest.images import (
     PLAN_NAME,
     find_images,
@@ -436,3 +436,63 @@ def test_a_caption_that_may_not_be_read_costs_itself(tmp_path: Path, kind: str) 
     ((path, problem),) = images.problems
     assert path == f"a.{kind}"
     assert "permission" in problem
+
+
+def _links(folder: Path) -> None:
+    """Lay links of each kind beside an image: out of the folder, and inside it."""
+    secret = folder.parent / "secret"
+    (secret / "below").mkdir(parents=True)
+    (secret / "passwd").write_bytes(b"root:x:0:0")
+    (secret / "below" / "other.png").write_bytes(picture(7))
+    save(folder, {"a.png": picture(1), "b.png": picture(2), "x/c.png": picture(3)})
+    (folder / "a.txt").symlink_to(secret / "passwd")
+    (folder / "b.json").symlink_to("../secret/passwd")
+    (folder / "stolen.png").symlink_to(secret / "below" / "other.png")
+    (folder / "chain.png").symlink_to("stolen.png")
+    (folder / "folder").symlink_to(secret / "below", target_is_directory=True)
+    (folder / "x" / "up.png").symlink_to("../../secret/below/other.png")
+    (folder / "again.png").symlink_to("x/c.png")
+
+
+def test_no_link_out_of_the_folder_is_followed_unless_asked_for(tmp_path: Path) -> None:
+    _links(tmp_path / "in")
+    images = find_images(LocalStorage(tmp_path / "in"))
+    refused = {path for path, why in images.problems if "leads out of the folder" in why}
+    expected = {"a.txt", "b.json", "stolen.png", "chain.png", "folder", "x/up.png"}
+    assert refused == expected
+    write_images(images, LocalStorage(tmp_path / "out"))
+    told = read_shards(tmp_path / "out")
+    assert [one["json"] for one in told] == [
+        b'{"path": "a.png"}',
+        b'{"path": "again.png"}',
+        b'{"path": "b.png"}',
+        b'{"path": "x/c.png"}',
+    ]
+    assert not any("txt" in one for one in told)
+    followed = find_images(LocalStorage(tmp_path / "in"), follow_links=True)
+    assert followed.num_samples == 8
+    assert not [why for _, why in followed.problems if "leads out" in why]
+
+
+def test_no_row_of_a_list_leads_out_of_the_folder(tmp_path: Path) -> None:
+    _links(tmp_path / "in")
+    paths = ["a.png", "stolen.png", "folder/other.png", "../secret/below/other.png"]
+    paths += [str(tmp_path / "secret/below/other.png")]
+    (tmp_path / "list.csv").write_text("path\n" + "\n".join(paths))
+    lists, source = LocalStorage(tmp_path), LocalStorage(tmp_path / "in")
+    images = find_listed_images(lists, "list.csv", source)
+    assert images.num_samples == 1
+    assert len(images.problems) == 4
+
+
+def test_a_file_that_becomes_a_link_while_it_is_imported_is_not_followed(
+    tmp_path: Path,
+) -> None:
+    source = save(tmp_path / "in", {"a.png": picture(1), "a.txt": b"a caption"})
+    images = find_images(source)
+    (tmp_path / "passwd").write_bytes(b"root:x:0:")
+    (tmp_path / "in" / "a.txt").unlink()
+    (tmp_path / "in" / "a.txt").symlink_to(tmp_path / "passwd")
+    with pytest.raises(CurationError):
+        write_images(images, LocalStorage(tmp_path / "out"))
+    assert list((tmp_path / "out").glob("*.tar")) == []
