@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from curation.errors import StorageError, shortened
 from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension
 from curation.ingest.addresses import is_public
+from curation.ingest.public_urls import text_without_secrets
 from curation.recipe import DownloadSettings
 
 if TYPE_CHECKING:
@@ -246,4 +247,4 @@ def _public_socket(address: tuple[Any, ...]) -> socket.socket:
 
 def _connection_reason(error: Exception) -> str:
     reason = getattr(error, "os_error", None) or error
-    return f"{type(error).__name__}: {reason}"
+    return text_without_secrets(f"{type(error).__name__}: {reason}")

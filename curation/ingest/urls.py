@@ -26,6 +26,7 @@ from curation.errors import InputError, TableError
 from curation.fingerprint import fingerprint
 from curation.index import build_index
 from curation.ingest.downloads import Download, download_images
+from curation.ingest.public_urls import without_secrets
 from curation.ingest.sample_lists import CAPTION, metadata_json, read_list
 from curation.ingest.shard_layout import NewSample, ShardLayout, write_shard
 from curation.recipe import DownloadSettings
@@ -87,20 +88,38 @@ class UrlList:
     def of(self, shard: int) -> pa.Table:
         """Give ``key``, ``url``, ``caption`` and ``metadata`` of a shard's rows.
 
-        They are those of ``IMPORTED_URLS``.
+        They are those of ``IMPORTED_URLS``: what is written down, without the secrets that
+        URLs are fetched with.
         """
-        numbers = self.layout.rows(shard, len(self.listed))
-        rows = self.listed.slice(numbers.start, len(numbers))
-        others = rows.drop_columns(["url", CAPTION])
-        metadata = [metadata_json(row) for row in others.to_pylist()]
+        numbers, rows = self._rows(shard)
+        others = rows.drop_columns(["url", CAPTION]).to_pylist()
+        metadata = [
+            metadata_json({name: _public(value) for name, value in row.items()})
+            for row in others
+        ]
         columns = {
             "key": pa.array(map(self.layout.key, numbers), pa.string()),
-            "url": rows["url"],
+            "url": pa.array(map(_public, rows["url"].to_pylist()), pa.string()),
             CAPTION: rows[CAPTION],
             # a table without columns has no rows either
             "metadata": pa.array(metadata or ["{}"] * len(rows), pa.string()),
         }
         return pa.table(columns)
+
+    def fetched(self, shard: int) -> dict[str, str]:
+        """Give the URLs of a shard's rows as they are to be fetched, by key."""
+        numbers, rows = self._rows(shard)
+        return dict(
+            zip(map(self.layout.key, numbers), rows["url"].to_pylist(), strict=True)
+        )
+
+    def _rows(self, shard: int) -> tuple[range, pa.Table]:
+        numbers = self.layout.rows(shard, len(self.listed))
+        return numbers, self.listed.slice(numbers.start, len(numbers))
+
+
+def _public(value: Any) -> Any:
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def read_urls(lists: Storage, path: str, layout: ShardLayout | None = None) -> UrlList:
@@ -185,6 +204,9 @@ class _Import:
         """Refuse a shard whose rows are not the first of those that it is to have."""
         path, columns = _table_path(shard), ["key", "url"]
         before = read_table(self.output, path, IMPORTED_URLS, columns)
+        # 0.1.0 wrote URLs as they were fetched
+        public = pa.array(map(_public, before["url"].to_pylist()), pa.string())
+        before = before.set_column(before.column_names.index("url"), "url", public)
         now = self.urls.of(number).select(columns).slice(0, len(before))
         if before.to_pydict() != now.to_pydict():
             raise self._other(path)
@@ -198,7 +220,8 @@ class _Import:
             before = _outcome(rows, {}, {})
             self._write_table(shard, before, made_from)  # a tar without one is not ours
         has = _images(before) if self.output.exists(f"{shard}.tar") else {}
-        lacks = {r["key"]: r["url"] for r in rows.to_pylist() if r["key"] not in has}
+        urls = self.urls.fetched(number)
+        lacks = {key: url for key, url in urls.items() if key not in has}
         is_changed = not self._is_made_from(shard, made_from)
         if not lacks and not is_changed:
             return _told(shard, before, 0)

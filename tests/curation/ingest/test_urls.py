@@ -213,3 +213,55 @@ def test_a_plain_list_of_urls_has_neither_captions_nor_metadata(
     run(read_urls(storage, "list.txt"), LocalStorage(tmp_path / "out"))
     found = read_with_webdataset(tmp_path / "out" / "00000.tar")
     assert [list(files) for files in found.values()] == [["jpg", "json"]] * 2
+
+
+def _with_secrets(server: WebServer, tmp_path: Path, secret: str) -> UrlList:
+    """Write a list with a secret in every place of a URL, and in another column."""
+    host = server.url.removeprefix("http://")
+    urls = [
+        f"http://user:{secret}@{host}/image/0",
+        f"{server.url}/image/1?token={secret}&width=1",
+        f"{server.url}/html/2?X-Amz-Signature={secret}",
+        f"http://127.0.0.1:1/a.jpg?sig={secret}#access_token={secret}",
+    ]
+    table = pa.table({"url": urls, "page": [f"https://x.org/?api_key={secret}"] * 4})
+    pq.write_table(table, tmp_path / "list.parquet")
+    return read_urls(LocalStorage(tmp_path), "list.parquet", ShardLayout(2))
+
+
+def test_secrets_in_urls_are_used_and_never_written(
+    tmp_path: Path, server: WebServer
+) -> None:
+    secret, output = "S3CRET", LocalStorage(tmp_path / "out")
+    done = run(_with_secrets(server, tmp_path, secret), output)
+    assert [shard.num_images for shard in done] == [2, 0]
+    written = [
+        str(pq.read_table(path).to_pylist()) + str(pq.read_schema(path).metadata)
+        for path in (tmp_path / "out").glob("*.parquet")
+    ]
+    written += [str(path.read_bytes()) for path in (tmp_path / "out").glob("*.tar")]
+    assert len(written) == 3
+    assert not [text for text in written if secret in text]
+    assert secret not in str(done)
+    found = read_with_webdataset(tmp_path / "out" / "00000.tar")
+    metadata = json.loads(found["000001"]["json"])
+    assert metadata["url"] == f"{server.url}/image/1?width=1"
+    assert metadata["page"] == "https://x.org/"
+
+
+def test_a_list_whose_tokens_were_renewed_is_the_same_list(
+    tmp_path: Path, server: WebServer
+) -> None:
+    output = LocalStorage(tmp_path / "out")
+    run(_with_secrets(server, tmp_path, "first"), output)
+    done = run(_with_secrets(server, tmp_path, "second"), output)
+    assert [shard.num_fetched for shard in done] == [0, 0]
+    # 0.1.0 wrote URLs as they were fetched; they go with the next run
+    urls = _with_secrets(server, tmp_path, "third")
+    table = read_table(output, "00000.parquet", IMPORTED_URLS)
+    old = pa.array(urls.fetched(0).values(), pa.string())
+    table = table.set_column(table.column_names.index("url"), "url", old)
+    write_table(output, "00000.parquet", IMPORTED_URLS, table, fingerprint="of before")
+    assert [shard.num_fetched for shard in run(urls, output)] == [0, 0]
+    now = read_table(output, "00000.parquet", IMPORTED_URLS)
+    assert "third" not in str(now.to_pylist())

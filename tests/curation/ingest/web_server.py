@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         with state.lock:
             state.asked[self.path] += 1
         if kind == "image" or (kind == "flaky" and state.mended):
-            self._answer(200, photograph(int(rest)))
+            self._answer(200, photograph(int(rest.partition("?")[0])))
         elif kind == "redirect":
             self._answer(302, b"", Location=rest if ":" in rest else f"/{rest}")
         elif kind == "loop":
