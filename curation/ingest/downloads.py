@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from curation.errors import StorageError, shortened
 from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension
 from curation.ingest.addresses import is_public
-from curation.ingest.public_urls import text_without_secrets
+from curation.public_urls import text_without_secrets
 from curation.recipe import DownloadSettings
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from curation.errors import InputError
+from curation.public_urls import text_without_secrets
 from curation.storage import Storage
 
 CAPTION = "caption"
@@ -44,13 +45,14 @@ def read_list(storage: Storage, path: str, subject: str) -> pa.Table:
     try:
         table = _parsed(data, PurePosixPath(path).suffix.lower(), subject)
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: a list that can't be read: {error}") from error
+        said = text_without_secrets(str(error))  # may quote a row
+        raise InputError(f"{where}: a list that can't be read: {said}") from error
     if table is None:
         raise InputError(f"{where}: expected a list that ends with {', '.join(SUFFIXES)}")
     if table.column_names.count(subject) != 1 or table.column_names.count(CAPTION) > 1:
         raise InputError(
             f"{where}: expected one column {subject!r}; found "
-            + ", ".join(table.column_names)
+            + text_without_secrets(", ".join(table.column_names))
         )
     others = [name for name in table.column_names if name not in (subject, CAPTION)]
     columns = {subject: _strings(table[subject], f"{where}: {subject}")}
@@ -64,7 +66,7 @@ def metadata_json(row: Mapping[str, Any]) -> str:
     """Write a row's values as a sample's ``.json``, in the order of the columns.
 
     What JSON does not know (dates, bytes …) is written as text; NaN and infinities, which
-    many readers refuse, as null.
+    many readers refuse, as null. URLs are written without passwords and tokens.
     """
     return json.dumps(_jsonable(row), ensure_ascii=False, allow_nan=False)
 
@@ -99,6 +101,6 @@ def _jsonable(value: Any) -> Any:
         return [_jsonable(item) for item in value]
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None  # NaN is not below it
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int):
         return value
-    return str(value)
+    return text_without_secrets(str(value))

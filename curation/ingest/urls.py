@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.errors import InputError, TableError
 from curation.fingerprint import fingerprint
 from curation.index import build_index
 from curation.ingest.downloads import Download, download_images
-from curation.ingest.public_urls import without_secrets
 from curation.ingest.sample_lists import CAPTION, metadata_json, read_list
 from curation.ingest.shard_layout import NewSample, ShardLayout, write_shard
+from curation.public_urls import without_secrets
 from curation.recipe import DownloadSettings
 from curation.storage import ByteRange, LocalStorage, Part, Storage
 from curation.storage.base import run_ahead
@@ -93,13 +94,10 @@ class UrlList:
         """
         numbers, rows = self._rows(shard)
         others = rows.drop_columns(["url", CAPTION]).to_pylist()
-        metadata = [
-            metadata_json({name: _public(value) for name, value in row.items()})
-            for row in others
-        ]
+        metadata = [metadata_json(row) for row in others]
         columns = {
             "key": pa.array(map(self.layout.key, numbers), pa.string()),
-            "url": pa.array(map(_public, rows["url"].to_pylist()), pa.string()),
+            "url": _public(rows["url"]),
             CAPTION: rows[CAPTION],
             # a table without columns has no rows either
             "metadata": pa.array(metadata or ["{}"] * len(rows), pa.string()),
@@ -118,8 +116,8 @@ class UrlList:
         return numbers, self.listed.slice(numbers.start, len(numbers))
 
 
-def _public(value: Any) -> Any:
-    return without_secrets(value) if isinstance(value, str) else value
+def _public(urls: pa.ChunkedArray) -> pa.Array:
+    return pa.array(map(without_secrets, urls.to_pylist()), pa.string())
 
 
 def read_urls(lists: Storage, path: str, layout: ShardLayout | None = None) -> UrlList:
@@ -137,7 +135,9 @@ def read_urls(lists: Storage, path: str, layout: ShardLayout | None = None) -> U
     if not len(listed):
         raise InputError(f"{lists.url}/{path}: there is no URL in it")
     at = listed.column_names.index("url")
-    made = UrlList(listed.set_column(at, "url", listed["url"].fill_null("")), layout)
+    # blanks around it are no part of a URL, for whoever fetches it either
+    urls = pc.utf8_trim_whitespace(listed["url"].fill_null(""))
+    made = UrlList(listed.set_column(at, "url", urls), layout)
     layout.num_shards(len(listed))
     return made
 
@@ -205,8 +205,8 @@ class _Import:
         path, columns = _table_path(shard), ["key", "url"]
         before = read_table(self.output, path, IMPORTED_URLS, columns)
         # 0.1.0 wrote URLs as they were fetched
-        public = pa.array(map(_public, before["url"].to_pylist()), pa.string())
-        before = before.set_column(before.column_names.index("url"), "url", public)
+        at = before.column_names.index("url")
+        before = before.set_column(at, "url", _public(before["url"]))
         now = self.urls.of(number).select(columns).slice(0, len(before))
         if before.to_pydict() != now.to_pydict():
             raise self._other(path)

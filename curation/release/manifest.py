@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from curation.artifacts import RELEASES
 from curation.errors import ReleaseExistsError, ReleaseMismatchError
+from curation.public_urls import text_without_secrets
 from curation.release.plan import PLACES, Placed
 from curation.release.shard import ReleaseFile, ReleaseShard, Target
 from curation.storage.base import Storage
@@ -143,13 +144,17 @@ def published_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_places(value: Any) -> Any:
-    """Give JSON with the last part alone of every path on this machine."""
+    """Give JSON with the last part alone of every path on this machine.
+
+    URLs are without passwords and tokens.
+    """
     if isinstance(value, Mapping):
         return {without_places(n): without_places(v) for n, v in value.items()}
     if isinstance(value, list | tuple):
         return [without_places(one) for one in value]
     if not isinstance(value, str):
         return value
+    value = text_without_secrets(value)
     if _QUOTED_PATH.fullmatch(f'"{value}"'):
         return _last_part(value)
     return _QUOTED_PATH.sub(lambda m: f"{m[1]}{_last_part(m[2])}{m[1]}", value)

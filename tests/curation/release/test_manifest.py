@@ -98,6 +98,8 @@ def test_no_place_on_this_machine_and_no_endpoint_is_published(
             {"dropped: selected('/a/b')": [1, "/a/b", None]},
             {"dropped: selected('b')": [1, "b", None]},
         ),
+        ("https://u:S3CRET@x/raw?token=S3CRET", "https://x/raw"),
+        (["see https://x/l.csv?sig=S&w=1"], ["see https://x/l.csv?w=1"]),
     ],
 )
 def test_of_a_path_the_last_part_is_left(before: object, after: object) -> None:

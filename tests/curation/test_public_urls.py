@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.ingest.public_urls import text_without_secrets, without_secrets
+from curation.public_urls import text_without_secrets, without_secrets
 
 PLAIN = [
     "https://example.org/a.jpg",
@@ -14,6 +14,10 @@ PLAIN = [
     "https://example.org/?q=a@b.org",
     "https://example.org/path;v=1/a.jpg?",
     "https://example.org/?a&b=&&c=1",
+    "https://example.org:8080/@user/a.jpg",
+    "https://[::1]:80/a@b.jpg",
+    "http://x/a?next=https%3A%2F%2Fy%2Fb&w=1",
+    "photo by a@b.org",
     "s3://bucket/key",
     "not a url",
     "",
@@ -31,6 +35,12 @@ SECRET = [
     ("http://x/a?%74oken=T&w=1", "http://x/a?w=1"),
     ("http://x/a?ACCESS_TOKEN=T#top", "http://x/a#top"),
     ("http://x/a#access_token=T&state=1", "http://x/a#state=1"),
+    (" https://u:T@x/a", " https://x/a"),
+    ("https:/u:T@x/a", "https:/x/a"),
+    ("https:u:T@x/a", "https:x/a"),
+    ("//u:T@x/a", "//x/a"),
+    ("https://u:p/T@x/a", "https://x/a"),
+    ("http://x/a?next=https%3A%2F%2Fu%3AT%40y%2Fb&w=1", "http://x/a?w=1"),
     ("http://x/a;jsessionid=T?w=1", "http://x/a?w=1"),
     ("http://x/a?key=AIzaSyA1234567890abcdefghijklmnopqrstuv", "http://x/a"),
     ("http://x/a?q=eyJhbGciOi.eyJzdWIiOi.c2ln&w=1", "http://x/a?w=1"),

@@ -24,10 +24,13 @@ _SECRET_VALUE = re.compile(
 """Values that are keys or signed tokens by their form, whatever their name."""
 
 _PARTS = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/?#]*@)?(?P<place>[^?#]*)"
+    # with as many slashes as browsers and servers put up with, and blanks before
+    r"(?P<scheme>\s*(?:https?:/*|[a-z][a-z0-9+.-]*://|//))(?P<user>[^/?#]*@)?(?P<place>[^?#]*)"
     r"(?P<query>\?[^#]*)?(?P<fragment>#.*)?",
     re.IGNORECASE | re.DOTALL,
 )
+_PATH_PARAMETER = re.compile(r";([^;/=]*)=[^;/]*")
+_NO_PORT = re.compile(r"(\[[^]]*\]|[^/:[]*):(?!\d*(/|$))[^@]*@")
 _IN_TEXT = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
 
 
@@ -43,9 +46,11 @@ def without_secrets(url: str) -> str:
     parts = _PARTS.fullmatch(url)
     if parts is None:
         return url
-    place = re.sub(
-        r";([^;/=]*)=[^;/]*", lambda m: "" if _is_secret(m[1], "") else m[0], parts["place"]
+    place = _PATH_PARAMETER.sub(
+        lambda m: "" if _is_secret(m[1], "") else m[0], parts["place"]
     )
+    if _NO_PORT.match(place):  # a password with a slash in it
+        place = place.rpartition("@")[2]
     query, fragment = (_kept(parts[name] or "") for name in ("query", "fragment"))
     return f"{parts['scheme']}{place}{query}{fragment}"
 
@@ -76,4 +81,6 @@ def _named(parameter: str) -> tuple[str, str]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return bool(_SECRET.fullmatch(name) or _SECRET_VALUE.search(value))
+    if _SECRET.fullmatch(name) or _SECRET_VALUE.search(value):
+        return True
+    return "://" in value and text_without_secrets(value) != value  # a URL in a URL
