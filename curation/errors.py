@@ -15,6 +15,7 @@ CurationError
 ├── StaleError                          made from other inputs: materialize again
 └── ReleaseError
     ├── ReleaseExistsError              a release is never written twice
+    ├── ReleaseClaimedError             another process makes it: wait for that
     └── ReleaseMismatchError .path      a published file is not what its manifest says
 ```
 

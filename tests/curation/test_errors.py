@@ -13,6 +13,7 @@ from curation.errors import (
     NotFoundError,
     PathError,
     ReleaseError,
+    ReleaseClaimedError,
     ReleaseExistsError,
     ReleaseMismatchError,
     SampleError,
@@ -38,6 +39,7 @@ EXAMPLES = [
     StaleError("made from other inputs"),
     ReleaseError("a release"),
     ReleaseExistsError("there already"),
+    ReleaseClaimedError("another process makes it"),
     ReleaseMismatchError("changed", path="00000.tar"),
 ]
 
