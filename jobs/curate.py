@@ -15,6 +15,7 @@ from curation import errors
 from curation.errors import (
     CurationError,
     InputError,
+    ReleaseClaimedError,
     StaleError,
     StorageError,
     UnknownNameError,
@@ -318,6 +319,13 @@ def run_error(done: dg.ExecuteInProcessResult) -> CurationError:
 
 
 _OF_CLASS: dict[type[CurationError], type[CurationError]] = {
-    kind: kind for kind in (InputError, UnknownNameError, StorageError, StaleError)
+    kind: kind
+    for kind in (
+        InputError,
+        UnknownNameError,
+        StorageError,
+        StaleError,
+        ReleaseClaimedError,
+    )
 }
 """Classes that decide about the exit code, and can be made of a message alone."""

@@ -2,8 +2,12 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from curation.release.claims import claimed
 from curation.verify import verify_release
 from tests.conftest import Curated
 from tests.jobs.commands.conftest import Run
@@ -46,3 +50,15 @@ def test_a_name_that_exists_is_refused(curated: Curated, run: Run) -> None:
     curated.edit("filter: >-", "release: {samples_per_shard: 7}\nfilter: >-")
     again = run("release", "--name", "final", "--recipe", curated.recipe_file)
     assert again[0] == 2
+
+
+@pytest.mark.parametrize("command", [["release"], ["takedown", "keys.txt"]])
+def test_while_another_process_releases_it_ends_with_a_code_to_run_it_again(
+    curated: Curated, run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(curated.recipe_file.parent)
+    Path("keys.txt").write_text("000000001\n")
+    assert run("release", "--recipe", curated.recipe_file)[0] == 0
+    with claimed(curated.output, "series", "small", "a release"):
+        assert run(*command, "--recipe", curated.recipe_file)[0] == 4
+    assert run(*command, "--recipe", curated.recipe_file)[0] == 0
