@@ -44,7 +44,7 @@ def test_what_a_run_records_is_what_it_should_be_made_of(curated: Curated) -> No
         assert recorded_made_of(instance, "duplicate_groups") == expected
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Meddled(LocalStorage):
     """A folder in which something happens whenever a file is written."""
 
@@ -76,7 +76,7 @@ def test_two_runs_do_not_compare_all_shards_at_once(
         if not others:
             others.append(compare())
 
-    first = compare(output=Meddled(curated.output.root, compare_too))
+    first = compare(output=Meddled(root=curated.output.root, happens=compare_too))
     assert first.success
     (second,) = others
     assert not second.success
