@@ -1,4 +1,4 @@
-"""Processes by a name that no other process ever has, and whether one is gone.
+"""Processes: a name that no other one ever has, whether one is gone, signs of life.
 
 A number alone is given again to another process, and in containers every process has a
 low one. With the time at which the system started, and the time at which the process did,
@@ -7,8 +7,16 @@ no two have the same name.
 
 import os
 import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+
+SIGN_SECONDS = 20.0
+"""Between two signs of life of a process that others may wait for."""
+SILENCE_SECONDS = 300.0
+"""Without a sign, after which a process that can't be looked for counts as gone."""
 
 _PROC = Path("/proc")
 
@@ -33,13 +41,41 @@ def is_gone(name: str) -> bool:
         return False
     if _PROC.is_dir():
         return str(_started(int(number)) or "") != started
+    return not is_taken(int(number))
+
+
+def is_taken(number: int) -> bool:
+    """Tell whether some process of this machine has a number at this moment."""
     try:
-        os.kill(int(number), 0)  # asks only
+        os.kill(number, 0)  # asks only
     except ProcessLookupError:
-        return True
+        return False
     except PermissionError:
-        return False  # someone else's
-    return False
+        return True  # someone else's
+    return True
+
+
+@contextmanager
+def repeated(call: Callable[[], bool | None], seconds: float) -> Iterator[None]:
+    """Call something again and again, in a thread, while a block lasts.
+
+    Args:
+        call: One that returns True is not called again. It handles its own errors.
+        seconds: Before the first call, and between two.
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(seconds) and not call():
+            pass
+
+    thread = threading.Thread(target=run, name="signs of life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @cache

@@ -11,6 +11,7 @@ import dagster as dg
 
 from curation.errors import StorageError
 from curation.fingerprint import Json, fingerprint
+from curation.processes import SILENCE_SECONDS
 from curation_assets.lineage import Lineage
 from curation_assets.partitions import SHARDS
 from curation_assets.shard_asset import last_materialization, recorded_versions
@@ -42,7 +43,8 @@ def refuse_company(context: dg.AssetExecutionContext) -> None:
                     f"run {run.run_id} is making {step.step_key} at this moment, and of "
                     f"{', '.join(ONE_AT_A_TIME)} one is made at a time; run this again "
                     "when it is done. If its process is gone, that is found out at once on "
-                    "its machine, and on others 5 minutes after its last sign of life"
+                    f"its machine, and on others {SILENCE_SECONDS / 60:.0f} minutes after "
+                    "its last sign of life"
                 )
 
 

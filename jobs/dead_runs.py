@@ -11,14 +11,20 @@ import logging
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
-from curation.processes import is_gone, this_process
+from curation.processes import (
+    SIGN_SECONDS,
+    SILENCE_SECONDS,
+    is_gone,
+    is_taken,
+    repeated,
+    this_process,
+)
 from jobs.failure_causes import failure_cause, tell_cause
 
 PROCESS = "curation/process"
@@ -26,10 +32,6 @@ PROCESS = "curation/process"
 
 SIGN = "curation/alive/"
 """Key, with a process's name, of the time at which it last gave a sign of life."""
-EVERY = 20.0
-"""Seconds between two signs."""
-SILENCE = 300.0
-"""Seconds without a sign after which a process of another machine counts as gone."""
 
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -58,36 +60,31 @@ def signs_of_life(instance: dg.DagsterInstance) -> Iterator[None]:
     if instance.is_ephemeral:  # no other process has these records
         yield
         return
-    ended = threading.Event()
     _give_sign(instance)
+    last = time.time()
 
-    def run() -> None:
-        last = time.time()
-        while not ended.wait(EVERY):
-            try:
-                if time.time() - last > SILENCE and _was_ended(instance):
-                    log.error("This process slept, and was taken for dead: it stops.")
-                    os.kill(os.getpid(), signal.SIGTERM)
-                    return
-                _give_sign(instance)
-                last = time.time()
-            except Exception as error:  # whatever the records are kept in may come back
-                log.warning("no sign of life could be given: %s", error)
+    def live() -> bool:
+        nonlocal last
+        try:
+            if time.time() - last > SILENCE_SECONDS and _was_ended(instance):
+                log.error("This process slept, and was taken for dead: it stops.")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return True
+            _give_sign(instance)
+            last = time.time()
+        except Exception as error:  # whatever the records are kept in may come back
+            log.warning("no sign of life could be given: %s", error)
+        return False
 
-    thread = threading.Thread(target=run, name="signs of life", daemon=True)
-    thread.start()
-    try:
+    with repeated(live, SIGN_SECONDS):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Record as failed what was under way in processes that are gone.
 
     Those of this machine are looked for, at once. Of others there must be a sign of life in
-    the last ``SILENCE`` seconds; the clocks of machines that share records agree by less.
+    the last ``SILENCE_SECONDS``; the clocks of machines that share records agree by less.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         process = run.tags.get(PROCESS, "")
@@ -100,24 +97,14 @@ def _why_dead(instance: dg.DagsterInstance, process: str) -> str:
     """Say why a process counts as gone; empty if it does not."""
     if process.count("/") == 1:  # as 0.1.0 named them: machine and number
         machine, _, number = process.partition("/")
-        return "" if machine != socket.gethostname() or _lives(number) else _KILLED
+        return "" if machine != socket.gethostname() or is_taken(int(number)) else _KILLED
     if is_gone(process):
         return _KILLED
     sign = instance.daemon_cursor_storage.get_cursor_values({SIGN + process})
     last = float(sign.get(SIGN + process, "inf"))
-    if process != this_process() and time.time() - last > SILENCE:
-        return f"no sign of life for {SILENCE / 60:.0f} minutes"
+    if process != this_process() and time.time() - last > SILENCE_SECONDS:
+        return f"no sign of life for {SILENCE_SECONDS / 60:.0f} minutes"
     return ""
-
-
-def _lives(number: str) -> bool:
-    try:
-        os.kill(int(number), 0)  # asks only
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # someone else's
-    return True
 
 
 def _give_sign(instance: dg.DagsterInstance) -> None:

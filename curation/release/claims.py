@@ -2,19 +2,19 @@
 
 A claim is a small file that one process alone can create. Its holder renews it, and looks
 at it before whatever it writes appears. One of a process that is known to be gone, or that
-nobody renewed for :data:`SILENCE`, is taken over; a holder that slept meanwhile finds
-another one's claim, and stops.
+nobody renewed for ``SILENCE_SECONDS`` by the storage's clock, is taken over; a holder that
+slept meanwhile finds another one's claim, and stops.
 """
 
 import json
 import os
 import socket
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from curation.artifacts import CLAIMS
 from curation.errors import (
@@ -22,13 +22,15 @@ from curation.errors import (
     NotFoundError,
     ReleaseClaimedError,
 )
-from curation.processes import is_gone, this_process
+from curation.processes import (
+    SIGN_SECONDS,
+    SILENCE_SECONDS,
+    is_gone,
+    repeated,
+    this_process,
+)
 from curation.storage.base import Storage
 
-RENEWED = 20.0
-"""Seconds between a holder's signs of life."""
-SILENCE = 300.0
-"""Seconds without one after which a holder counts as gone, by the storage's clock."""
 _TRIES = 5  # at a claim that others take and give back meanwhile
 
 _held: set[str] = set()
@@ -122,7 +124,7 @@ def claimed(
     claim = Claim(storage, path, holder)
     with _sharing(claim) if shared else _alone(claim):
         _take(claim, takes)
-        with _renewed(claim):
+        with repeated(partial(_renew, claim), SIGN_SECONDS):
             yield claim
 
 
@@ -192,7 +194,7 @@ def _is_over(claim: Claim, found: Holder | None) -> bool:
         last = claim.storage.stat(claim.path).written_ns
     except NotFoundError:
         return True
-    return _now(claim) - last > SILENCE * 1e9
+    return _now(claim) - last > SILENCE_SECONDS * 1e9
 
 
 def _now(claim: Claim) -> int:
@@ -213,25 +215,12 @@ def _give_back(storage: Storage, path: str, token: str | None) -> None:
             storage.delete(path)
 
 
-@contextmanager
-def _renewed(claim: Claim) -> Iterator[None]:
-    """Give signs of life while a block lasts."""
-    ended = threading.Event()
-
-    def renew() -> None:
-        while not ended.wait(RENEWED):
-            # what fails is seen by whoever checks the claim, or may pass
-            with suppress(CurationError):
-                claim.check()
-                claim.storage.write(claim.path, claim.holder.as_bytes())
-
-    thread = threading.Thread(target=renew, name="claim", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def _renew(claim: Claim) -> None:
+    """Give a sign of life."""
+    # what fails is seen by whoever checks the claim, or may pass
+    with suppress(CurationError):
+        claim.check()
+        claim.storage.write(claim.path, claim.holder.as_bytes())
 
 
 def _refusal(path: str, found: Holder | None) -> ReleaseClaimedError:
@@ -245,6 +234,6 @@ def _refusal(path: str, found: Holder | None) -> ReleaseClaimedError:
     return ReleaseClaimedError(
         f"{what}: {found.work} is under way since {found.since}, process {found.number} "
         f"on {found.host}, and one is at a time; run this again when it is done. If that "
-        f"process is gone, it counts as such {SILENCE / 60:.0f} minutes after its last "
-        f"sign of life, or as soon as {path} is deleted"
+        f"process is gone, it counts as such {SILENCE_SECONDS / 60:.0f} minutes after its "
+        f"last sign of life, or as soon as {path} is deleted"
     )

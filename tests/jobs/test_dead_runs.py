@@ -96,7 +96,7 @@ def test_a_process_elsewhere_counts_as_gone_when_it_was_silent_for_long(
 ) -> None:
     names = ["elsewhere/1/2/7/99", "elsewhere/1/2/7/100"]
     runs = [started(instance, {PROCESS: name}) for name in names]
-    ago = [dead_runs.SILENCE + 5, dead_runs.SILENCE - 60]
+    ago = [dead_runs.SILENCE_SECONDS + 5, dead_runs.SILENCE_SECONDS - 60]
     instance.daemon_cursor_storage.set_cursor_values(
         {
             dead_runs.SIGN + name: str(time.time() - seconds)
@@ -110,7 +110,7 @@ def test_a_process_elsewhere_counts_as_gone_when_it_was_silent_for_long(
 def test_a_process_gives_signs_of_life(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_runs, "EVERY", 0.02)
+    monkeypatch.setattr(dead_runs, "SIGN_SECONDS", 0.02)
     key, found = dead_runs.SIGN + this_process(), set()
     with signs_of_life(instance):
         for _ in range(200):
@@ -124,8 +124,8 @@ def test_a_process_gives_signs_of_life(
 def test_a_process_that_slept_and_was_taken_for_dead_stops(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_runs, "EVERY", 0.02)
-    monkeypatch.setattr(dead_runs, "SILENCE", 0.0)  # each wait is a long sleep
+    monkeypatch.setattr(dead_runs, "SIGN_SECONDS", 0.02)
+    monkeypatch.setattr(dead_runs, "SILENCE_SECONDS", 0.0)  # each wait is a long sleep
     stopped = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     try:

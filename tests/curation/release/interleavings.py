@@ -314,5 +314,5 @@ def main(times: int) -> None:
 
 
 if __name__ == "__main__":
-    claims.RENEWED = 1e6  # a holder's own thread has no turn
+    claims.SIGN_SECONDS = 1e6  # a holder's own thread has no turn
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

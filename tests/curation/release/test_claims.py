@@ -119,7 +119,7 @@ def test_of_another_machine_it_is_taken_when_it_was_silent_for_long(
         claimed(storage, "names", "mine-0001", "a release"),
     ):
         pass
-    silent = time.time() - claims.SILENCE - 1
+    silent = time.time() - claims.SILENCE_SECONDS - 1
     os.utime(tmp_path / PATH, (silent, silent))
     with claimed(storage, "names", "mine-0001", "a release"):
         pass
@@ -136,7 +136,7 @@ def test_whoever_slept_finds_anothers_claim_and_leaves_it_alone(storage: Storage
 def test_a_holder_gives_signs_of_life(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "RENEWED", 0.05)
+    monkeypatch.setattr(claims, "SIGN_SECONDS", 0.05)
     with claimed(storage, "names", "mine-0001", "a release"):
         first = storage.stat(PATH)
         for _ in range(100):

@@ -13,7 +13,7 @@ from tests.curation.release.interleavings import PROCESSES, draw_from, try_order
 @pytest.fixture(autouse=True, scope="module")
 def no_renewals() -> None:
     """Leave holders' own threads out, which have no turn; claims last longer than tests."""
-    claims.RENEWED = 1e6
+    claims.SIGN_SECONDS = 1e6
 
 
 @given(
