@@ -145,41 +145,23 @@ class LocalStorage(Storage):
     @contextmanager
     def open_writer(self, path: str) -> Iterator[BinaryIO]:
         place = self._place(path)
-        unfinished = _unfinished(place)
-        with _translated(place):
-            _make_folder(place.parent)
-            try:
-                with open(unfinished, "xb", buffering=WRITE_BLOCK) as file:
-                    yield file
-                    file.flush()
-                    os.fsync(file.fileno())
-                # rename is atomic inside one file system, which a sibling name ensures
-                unfinished.replace(place)
-                _sync_folder(place.parent)
-            finally:
-                unfinished.unlink(missing_ok=True)
+        # rename is atomic inside one file system, which a sibling name ensures
+        with _translated(place), _unnamed(place, lambda it: it.replace(place)) as file:
+            yield file
 
     def create(self, path: str, data: bytes) -> bytes:
         place = self._place(path)
-        unfinished = _unfinished(place)
         with _translated(place):
-            _make_folder(place.parent)
             try:
-                with open(unfinished, "xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
                 # unlike a new name for a file, one more name never replaces another file
-                os.link(unfinished, place)
-                _sync_folder(place.parent)
+                with _unnamed(place, lambda it: os.link(it, place)) as file:
+                    file.write(data)
             except FileExistsError:
                 return self.read(path)
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 return self._create_without_links(place, data)
-            finally:
-                unfinished.unlink(missing_ok=True)
         return data
 
     def _create_without_links(self, place: Path, data: bytes) -> bytes:
@@ -426,6 +408,27 @@ def _leads_out(path: str | Path, folder: Path) -> bool:
 
 _ENTRY_ERRORS = _SETTING_ERRORS | {errno.ELOOP}
 """Errors that one entry of a folder has, and others need not."""
+
+
+@contextmanager
+def _unnamed(place: Path, give_name: Callable[[Path], object]) -> Iterator[BinaryIO]:
+    """Open a file that gets its name when the block ends without an error.
+
+    Args:
+        place: What it is to be called.
+        give_name: Gives that name to the whole file, which is on the disk.
+    """
+    unfinished = _unfinished(place)
+    _make_folder(place.parent)
+    try:
+        with open(unfinished, "xb", buffering=WRITE_BLOCK) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        give_name(unfinished)
+        _sync_folder(place.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _unfinished(place: Path) -> Path:
