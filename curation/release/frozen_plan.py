@@ -8,16 +8,15 @@ be so is told by its fingerprint.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from curation.errors import StaleError
 from curation.recipe import ReleaseSettings
 from curation.release.claims import claimed, plan_token
-from curation.release.manifest import refuse_published
 from curation.release.plan import PlannedShard, plan_fingerprint, plan_shard
-from curation.release.publish import PlannedRelease
+from curation.release.publish import PlannedRelease, guarded
 from curation.release.shard import Target
 from curation.storage.base import Storage
 from curation.tables import RELEASE_PLAN, read_about, read_table, write_table
@@ -135,11 +134,6 @@ def open_planned(target: Target, plan: FrozenPlan) -> Iterator[Target]:
     Raises:
         ReleaseClaimedError: A release of that name, or of another plan, is under way.
     """
-
-    def check() -> None:
-        claim.check()
-        refuse_published(target.storage, plan.release)
-
     with claimed(
         target.storage,
         "names",
@@ -147,4 +141,4 @@ def open_planned(target: Target, plan: FrozenPlan) -> Iterator[Target]:
         "writing tars of a planned release",
         shared=plan_token(plan.fingerprint),
     ) as claim:
-        yield replace(target, check=check)
+        yield guarded(target, plan.release, claim)

@@ -215,15 +215,21 @@ def open_target(
         ReleaseExistsError: There is one.
     """
     output, name = series.storage, manifest.name
-
-    def check() -> None:
-        series.check()
-        claim.check()
-        refuse_published(output, name)
-
+    target = Target(output, release_folder(name), settings)
     with claimed(output, "names", name, work, takes=plan_token(content or "")) as claim:
         refuse_published(output, name)
-        yield Target(output, release_folder(name), settings, check)
+        yield guarded(target, name, series, claim)
+
+
+def guarded(target: Target, name: str, *claims: Claim) -> Target:
+    """Give a target that is written to as long as it is claimed, and not published."""
+
+    def check() -> None:
+        for claim in claims:
+            claim.check()
+        refuse_published(target.storage, name)
+
+    return replace(target, check=check)
 
 
 def plan_next_release(

@@ -5,7 +5,7 @@ tars that hold them are written, by copying all other members of the release's o
 whatever became of the filtered shards since plays no part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -106,11 +106,12 @@ def take_down(
     if previous is None:
         raise InputError(f"{output.url}: there is no release of {series} to take from")
     next_name(releases, series, options.name)  # else it would be refused when recorded
-    named = _named_samples(_wanted(lines), _read_tables(output, previous), previous)
+    tables = _read_tables(output, previous)
+    named = _named_samples(_wanted(lines), tables, previous)
     record = write_takedown(output, named)
     with claimed(output, "series", series, TAKING_DOWN) as claim:
         while True:
-            planned = _plan(output, recipe, series, options)
+            planned = _plan(output, recipe, series, options, {previous.name: tables})
             if not planned.keys:  # a release that was under way has none of them
                 return Takedown(planned.previous, (), 0, record)
             manifest = planned.manifest
@@ -153,13 +154,25 @@ class _Planned:
 
 
 def _plan(
-    output: Storage, recipe: Recipe, series: str, options: ReleaseOptions
+    output: Storage,
+    recipe: Recipe,
+    series: str,
+    options: ReleaseOptions,
+    known: Mapping[str, dict[int, pa.Table]],
 ) -> _Planned:
-    """Decide what the release without all that was taken down is to be."""
+    """Decide what the release without all that was taken down is to be.
+
+    Args:
+        output: Where the releases are.
+        recipe: Whose last release is meant.
+        series: Of its releases.
+        options: For the release that is made.
+        known: Tables of releases, which never change, by name.
+    """
     releases = list_releases(output)
     previous = last_release(releases, series)
     assert previous is not None  # it was there, and none is ever deleted by this program
-    tables = _read_tables(output, previous)
+    tables = known.get(previous.name) or _read_tables(output, previous)
     taken_down = read_takedowns(output)
     gone = {n: mask_rows(table, taken_down) for n, table in tables.items()}
     settings = recipe.release.model_copy(
