@@ -205,13 +205,13 @@ class Reader:
     def _and_or(self, node: ast.BoolOp, _wanted: Kind | None) -> Term:
         terms = [self.read(value, "flag") for value in node.values]
         if isinstance(node.op, ast.And):
-            return Term("flag", lambda: _all_of([_as_flag(term) for term in terms]))
-        return Term("flag", lambda: _any_of([_as_flag(term) for term in terms]))
+            return Term("flag", lambda: _all_of([term.build() for term in terms]))
+        return Term("flag", lambda: _any_of([term.build() for term in terms]))
 
     def _unary(self, node: ast.UnaryOp, _wanted: Kind | None) -> Term:
         if isinstance(node.op, ast.Not):
             flag = self.read(node.operand, "flag")
-            return Term("flag", lambda: ~_as_flag(flag))
+            return Term("flag", lambda: ~flag.build())
         number = self.read(node.operand, "number")
         if isinstance(node.op, ast.UAdd):
             return number
@@ -455,12 +455,6 @@ def _missing(kind: Kind | None) -> "pl.Expr":
 
     kinds = {"flag": pl.Boolean, "number": pl.Float64, "text": pl.String}
     return pl.lit(None, kinds.get(kind or ""))
-
-
-def _as_flag(term: Term) -> "pl.Expr":
-    import polars as pl
-
-    return term.build().cast(pl.Boolean) if term.kind is None else term.build()
 
 
 def _all_of(flags: "list[pl.Expr]") -> "pl.Expr":
