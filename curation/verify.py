@@ -241,7 +241,11 @@ def _strays(storage: Storage, folder: str, manifest: Manifest) -> list[Differenc
     prefix = f"{folder}/" if folder else ""
     known = {prefix + file.path for file in manifest.files} | {prefix + MANIFEST}
     found = [file.path for file in storage.list_files(folder) if file.path not in known]
-    return [Difference(path, "the manifest does not know it") for path in found]
+    strays = [Difference(path, "the manifest does not know it") for path in found]
+    if storage.local_path(prefix + MANIFEST) is None:
+        return strays  # what an upload to a server began is no file there
+    left = "left unfinished by a process that was killed: `curate prune --delete`"
+    return strays + [Difference(file.path, left) for file in storage.unfinished(folder)]
 
 
 def _changed_files(

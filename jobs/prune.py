@@ -2,15 +2,17 @@
 
 Artifacts outlive their shard, in case that it comes back, and the settings that they were
 made by, in case that those are taken up again. Nothing is ever deleted but from here.
-Releases and takedowns are never touched.
+Releases and takedowns are never touched, but for files that a killed process left
+unfinished among them.
 """
 
+import time
 from collections.abc import Sequence
 
 from curation.errors import InputError
 from curation.filtered_folder import SET_ASIDE
 from curation.recipe import Recipe
-from curation.storage import StoredFile, open_storage
+from curation.storage import Storage, StoredFile, open_storage
 from curation_assets.lineage import VERSIONS, Lineage
 from curation_assets.partitions import survey_source
 
@@ -25,6 +27,16 @@ _SHARED = (
 """Folders that recipes with one output have in common."""
 _OWN = ("duplicates", "selection", "filtered", SET_ASIDE)
 """Folders in which every recipe has one of its own."""
+
+
+ABANDONED_SECONDS = 24 * 3600
+"""After which what a write began, and did not end, is taken for a killed process's."""
+
+
+def find_abandoned(output: Storage) -> list[StoredFile]:
+    """List the unfinished files, or uploads, of writes that ended with their process."""
+    before = (time.time() - ABANDONED_SECONDS) * 1e9
+    return [file for file in output.unfinished() if file.written_ns < before]
 
 
 def find_unused(recipes: Sequence[Recipe]) -> list[StoredFile]:

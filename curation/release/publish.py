@@ -542,3 +542,6 @@ def _delete_strays(target: Target, manifest: Manifest) -> None:
         if file.path not in own:
             target.check()
             target.storage.delete(file.path)
+    for file in target.storage.unfinished(target.folder):
+        target.check()
+        target.storage.discard(file)

@@ -142,6 +142,17 @@ class Storage(ABC):
     def delete(self, path: str) -> None:
         """Remove one file; one that isn't there is no error."""
 
+    def unfinished(self, folder: str = "") -> list[StoredFile]:
+        """List what writes have begun and not ended, under way or of killed processes.
+
+        Nobody else sees them. Where there are none, or none can be listed, none are.
+        """
+        return []
+
+    def discard(self, file: StoredFile) -> None:
+        """Remove what :meth:`unfinished` listed; what is gone is no error."""
+        self.delete(file.path)
+
     def local_path(self, path: str) -> Path | None:
         """Give the file's place in the local file system, or None where it has none."""
         return None

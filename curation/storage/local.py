@@ -6,6 +6,7 @@ a crash of the machine, or a power cut, what is there under a name is whole.
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -172,6 +173,16 @@ class LocalStorage(Storage):
         except FileExistsError:
             return place.read_bytes()
         return data
+
+    def unfinished(self, folder: str = "") -> list[StoredFile]:
+        top = self._place(folder) if folder else self.root
+        found = []
+        for place in top.rglob("*.part"):  # follows no link
+            if _UNFINISHED.fullmatch(place.name):
+                with suppress(OSError):  # it has its name by now
+                    path = place.relative_to(self.root).as_posix()
+                    found.append(_stored(path, place.stat()))
+        return sorted(found, key=lambda file: file.path)
 
     def delete(self, path: str) -> None:
         with _translated(place := self._place(path)):
@@ -429,6 +440,10 @@ def _unnamed(place: Path, give_name: Callable[[Path], object]) -> Iterator[Binar
         _sync_folder(place.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.part")
+"""Names of files that have not their own yet."""
 
 
 def _unfinished(place: Path) -> Path:

@@ -4,7 +4,7 @@ What reads and looks up is repeated while it fails in a way that may pass: ``ret
 Each request, of writes too, is first repeated a few times by botocore.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -223,6 +223,47 @@ class S3Storage(Storage):
         if not (worth_it and self._upload(path, pieces, check)):
             super().write_parts(path, parts, check)
 
+    def unfinished(self, folder: str = "") -> list[StoredFile]:
+        """List the multipart uploads under way, with their ids as versions."""
+        top = f"{self._place(folder) if folder else self.url.removeprefix('s3://')}/"
+        bucket, _, prefix = top.partition("/")
+        start = len(self.prefix) + 1 if self.prefix else 0
+        asked: dict[str, str] = {"Bucket": bucket, "Prefix": prefix}
+        found = []
+        while True:
+            answer = self._ask(self._list_uploads, top, asked)
+            for upload in answer.get("Uploads", []):
+                began = int(upload["Initiated"].timestamp() * 1e9)
+                path = upload["Key"][start:]
+                found.append(StoredFile(path, 0, upload["UploadId"], began))
+            if not answer.get("IsTruncated"):
+                return sorted(found, key=lambda file: file.path)
+            asked |= {
+                "KeyMarker": answer["NextKeyMarker"],
+                "UploadIdMarker": answer["NextUploadIdMarker"],
+            }
+
+    def _list_uploads(self, _: str, asked: Mapping[str, str]) -> Mapping[str, Any]:
+        try:
+            answer: Mapping[str, Any] = self.file_system.call_s3(
+                "list_multipart_uploads", **asked
+            )
+        except Exception as error:
+            if _code(error) in _CAN_NOT_LIST:
+                return {}
+            raise
+        return answer
+
+    def discard(self, file: StoredFile) -> None:
+        bucket, _, key = self._place(file.path).partition("/")
+        address = {"Bucket": bucket, "Key": key, "UploadId": file.version}
+
+        def abort(_: str) -> None:
+            self.file_system.call_s3("abort_multipart_upload", **address)
+
+        with suppress(NotFoundError):
+            self._ask(abort, self._place(file.path))
+
     def delete(self, path: str) -> None:
         self._call(self.file_system.rm_file, self._place(path))
 
@@ -380,6 +421,9 @@ def _service_descriptions() -> Any:
 
 _ENDS_BEFORE = ("InvalidRange", "416")
 """Codes that a range is answered with that starts behind the end of its file."""
+
+_CAN_NOT_LIST = ("NotImplemented", "MethodNotAllowed", "AccessDenied", "NoSuchUpload")
+"""Codes of servers that don't tell which uploads are under way, or not to us."""
 
 _TAKEN = ("PreconditionFailed", "412")
 """Codes of refusals to write a file because there is one."""

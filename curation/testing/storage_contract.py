@@ -122,6 +122,15 @@ class StorageContract(ABC):
         with pytest.raises(ZeroDivisionError), storage.open_writer("a"):
             _ = 1 // 0
 
+    def test_what_is_whole_is_not_unfinished(self, storage: Storage) -> None:
+        storage.write("a/b", b"whole")
+        storage.write("c", b"x" * (12 << 20))
+        with pytest.raises(ZeroDivisionError), storage.open_writer("a/d") as file:
+            file.write(b"x" * (12 << 20))
+            _ = 1 // 0
+        assert storage.unfinished() == []
+        assert storage.unfinished("a") == []
+
     def test_stat_has_size_and_a_version_that_changes(self, storage: Storage) -> None:
         self.put(storage, "a", b"one")
         first = storage.stat("a")

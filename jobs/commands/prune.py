@@ -10,7 +10,9 @@ from curation.recipe import load_recipe
 from curation.storage import open_storage
 from jobs.console import format_bytes, print_json, print_result, result_table
 from jobs.options import JsonOption
-from jobs.prune import find_unused
+from jobs.prune import ABANDONED_SECONDS, find_abandoned, find_unused
+
+UNFINISHED = f"left unfinished over {ABANDONED_SECONDS // 3600} hours ago"
 
 
 def prune(
@@ -23,15 +25,20 @@ def prune(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List, or delete, artifacts of shards that are gone and of settings that changed."""
+    """List, or delete, what is of shards that are gone, of old settings, of killed runs."""
     recipes = [load_recipe(file) for file in recipe]
     unused = find_unused(recipes)
+    output = open_storage(recipes[0].output, recipes[0].s3)
+    abandoned = find_abandoned(output)
     if delete:
-        output = open_storage(recipes[0].output, recipes[0].s3)
         for file in unused:
             output.delete(file.path)
+        for file in abandoned:
+            output.discard(file)
     if as_json:
-        print_json({"files": [file.path for file in unused], "deleted": delete})
+        unfinished = [file.path for file in abandoned]
+        told = {"files": [file.path for file in unused], "unfinished": unfinished}
+        print_json(told | {"deleted": delete})
         return
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -39,7 +46,10 @@ def prune(
         folder = "/".join(file.path.split("/")[:2])
         counts[folder] += 1
         sizes[folder] += file.size
-    if unused:
+    for file in abandoned:
+        counts[UNFINISHED] += 1
+        sizes[UNFINISHED] += file.size
+    if counts:
         rows = [(name, counts[name], format_bytes(sizes[name])) for name in sorted(counts)]
         title = "Deleted" if delete else "Unused; --delete deletes it"
         print_result(result_table(title, ("folder", "files", "size"), rows))

@@ -298,6 +298,23 @@ def test_what_another_plan_left_unfinished_is_cleared_away(output: MemoryStorage
     assert verify_release(output, made.folder).differences == ()
 
 
+def test_what_a_killed_process_left_unfinished_is_cleared_away_and_told(
+    tmp_path: Path,
+) -> None:
+    output = LocalStorage(tmp_path)
+    write_filtered(output, "a", numbered(6))
+    left = tmp_path / "releases" / "small-0001" / f".{'a' * 32}.part"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"begun")
+    made = released(output, small_recipe(), "a")
+    assert not left.exists()
+    assert verify_release(output, made.folder).differences == ()
+    left.write_bytes(b"begun")
+    (difference,) = verify_release(output, made.folder).differences
+    assert difference.path == f"releases/small-0001/{left.name}"
+    assert "curate prune --delete" in difference.found
+
+
 def test_a_release_lies_on_s3(s3_storage: S3Storage) -> None:
     write_filtered(s3_storage, "a", numbered(6))
     first = released(s3_storage, small_recipe(npy=True), "a")

@@ -1,7 +1,9 @@
 """Local folders do what every storage does, and say what stands in the way."""
 
 import errno
+import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -247,3 +249,34 @@ def test_a_name_may_be_as_long_as_the_file_system_has_them(tmp_path: Path) -> No
     assert storage.read(longest[:-1] + "m") == b"x"
     with pytest.raises(PathError, match="File name too long; give it a shorter name"):
         storage.write(longest + "n", b"x")
+
+
+def _write_and_die(root: Path, path: str) -> None:
+    with LocalStorage(root).open_writer(path) as file:
+        file.write(b"begun")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_process_left_unfinished_is_found_and_discarded(
+    tmp_path: Path,
+) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.write("a/.hidden", b"of somebody")
+    storage.write("a/.mine.part", b"of somebody else")
+    for path in ("top.tar", "a/b/below.tar"):
+        process = multiprocessing.get_context("fork").Process(
+            target=_write_and_die, args=(tmp_path, path)
+        )
+        process.start()
+        process.join()
+    (file,) = storage.unfinished("a")
+    assert file.path.startswith("a/b/.")
+    assert file.size == len(b"begun")
+    found = storage.unfinished()
+    assert [one.path.rpartition("/")[0] for one in found] == ["", "a/b"]
+    for one in found:
+        storage.discard(one)
+        storage.discard(one)
+    assert storage.unfinished() == []
+    assert (tmp_path / "a" / ".mine.part").exists()

@@ -70,6 +70,24 @@ class TestS3StorageThatCopies(TestS3Storage, CreatesContract):
         # the number behind the dash is that of the parts of an upload
         assert storage.stat("to").version.endswith("-5")
 
+    def test_uploads_that_were_begun_are_found_and_discarded(
+        self, storage: Storage
+    ) -> None:
+        for path in ("a/1.tar", "a/2.tar", "b/3.tar"):
+            client, bucket, key = _address(storage, path)
+            client.create_multipart_upload(Bucket=bucket, Key=key)
+        client.create_multipart_upload(Bucket=bucket, Key="some/prefixes/other.tar")
+        assert [file.path for file in storage.unfinished("a")] == ["a/1.tar", "a/2.tar"]
+        found = storage.unfinished()
+        assert [file.path for file in found] == ["a/1.tar", "a/2.tar", "b/3.tar"]
+        assert all(file.written_ns for file in found)  # this server says 2010 of all
+        for file in found:
+            storage.discard(file)
+            storage.discard(file)
+        assert storage.unfinished() == []
+        left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+        assert [upload["Key"] for upload in left] == ["some/prefixes/other.tar"]
+
     def test_keys_that_are_no_paths_cost_themselves(self, storage: Storage) -> None:
         odd = ["a//1.tar", "a/./2.tar", "a/../3.tar", "/4.tar", "a/b/..//5.tar", "../6.tar"]
         for key in [*odd, "a/good.tar", "a/.hidden.tar", "a/folder/"]:

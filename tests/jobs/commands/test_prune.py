@@ -1,5 +1,6 @@
 """``curate prune``."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,3 +22,20 @@ def test_nothing_is_deleted_unless_it_is_asked_for(
     assert (
         "Everything in the output is in use" in run("prune", "-r", curated.recipe_file)[1]
     )
+
+
+def test_what_killed_runs_left_unfinished_is_deleted_when_it_is_old(
+    curated: Curated, run: Run, run_json: Callable[..., Any]
+) -> None:
+    names = [f"{letter * 32}.part" for letter in "ab"]
+    old, new = (curated.output.root / "releases" / f".{name}" for name in names)
+    old.parent.mkdir()
+    for file in (old, new):
+        file.write_bytes(b"begun")
+    os.utime(old, (1, 1))
+    code, out = run("prune", "--recipe", curated.recipe_file)
+    assert (code, "left unfinished over 24 hours ago" in out) == (0, True)
+    assert old.exists()
+    told = run_json("prune", "--recipe", curated.recipe_file, "--delete")
+    assert told["unfinished"] == [f"releases/.{names[0]}"]
+    assert (old.exists(), new.exists()) == (False, True)
