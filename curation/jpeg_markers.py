@@ -24,6 +24,8 @@ import numpy as np
 _SOI, _EOI, _SOS, _DQT, _DHT, _DRI, _COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xFE
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _FRAMES = (_BASELINE, _EXTENDED, _PROGRESSIVE)
+_SEQUENTIAL = (_BASELINE, _EXTENDED, 0xC9)  # the last is arithmetic coded
+_ANY_FRAME = {*range(0xC0, 0xD0)} - {_DHT, 0xC8, 0xCC}
 _APP0, _APP1, _APP14, _APP15 = 0xE0, 0xE1, 0xEE, 0xEF
 _RST0, _RST7 = 0xD0, 0xD7
 
@@ -86,9 +88,26 @@ def has_endless_scans(data: bytes, width: int, height: int) -> bool:
         width: Of the image, in pixels.
         height: Likewise.
     """
-    if data.count(b"\xff\xda") <= USUAL_SCANS:
+    # counting bytes takes longer than looking at the header, which tells of most images
+    if _ends_with_its_first_scan(data) or data.count(b"\xff\xda") <= USUAL_SCANS:
         return False
     return _are_endless(_count_scans(data), width, height)
+
+
+def _ends_with_its_first_scan(data: bytes) -> bool:
+    """Tell whether decoders stop after one scan: sequential, and of all components."""
+    components, at = b"", 2
+    while found := _NO_CODE.search(data, at):
+        marker, at = data[found.start() + 1], found.end()
+        if marker == _SOS:
+            return components != b"" and data[at + 2 : at + 3] == components
+        if marker in _ANY_FRAME:
+            if components or marker not in _SEQUENTIAL:
+                return False
+            components = data[at + 7 : at + 8]
+        if marker not in _ALONE:
+            at += max(int.from_bytes(data[at : at + 2], "big"), 2)
+    return False
 
 
 def _are_endless(scans: int, width: int, height: int) -> bool:

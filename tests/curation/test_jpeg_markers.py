@@ -145,3 +145,27 @@ def test_what_looks_like_a_scan_in_metadata_is_none() -> None:
     data = encode(make_picture(24, 16), "JPEG")
     assert not has_endless_scans(data[:2] + comment + data[2:], 24, 16)
     assert not has_endless_scans(data + b"\xff\xda" * 30_000, 24, 16)
+
+
+def test_scans_after_the_only_one_of_a_sequential_image_are_not_read() -> None:
+    data = encode(make_picture(24, 16), "JPEG")
+    scan = data[data.index(b"\xff\xda") : -2]
+    more = data[:-2] + scan * (MOST_SCANS + 1) + b"\xff\xd9"
+    assert not has_endless_scans(more, 24, 16)
+    assert isinstance(pillows_verdict(more), OSError)  # it gives up at the second
+
+
+def test_scans_of_single_components_count() -> None:
+    data = encode(make_picture(24, 16).convert("L"), "JPEG")
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    table = data[frame + 12 : frame + 13]
+    components = b"".join(bytes([i, 0x11]) + table for i in (1, 2, 3))
+    header = b"\xff\xc0\x00\x11" + data[frame + 4 : frame + 9] + b"\x03" + components
+    # each plane is the same gray picture
+    scans = [data[scan : scan + 5] + bytes([i]) + data[scan + 6 : -2] for i in (1, 2, 3)]
+    start = data[:frame] + header + data[frame + 13 : scan]
+    few = start + b"".join(scans) + b"\xff\xd9"
+    assert pillows_verdict(few).size == (24, 16)
+    assert not has_endless_scans(few, 24, 16)
+    many = start + b"".join(scans * (MOST_SCANS // 3 + 1)) + b"\xff\xd9"
+    assert has_endless_scans(many, 24, 16)
