@@ -19,7 +19,8 @@ CurationError
     └── ReleaseMismatchError .path      a published file is not what its manifest says
 ```
 
-A message says what, where, what was expected, what was found, and what to do next.
+A message says what, where, what was expected, what was found, and what to do next. URLs
+are in it without the secrets that they may be fetched with: a message goes on record.
 Foreign exceptions are translated once, where they enter (``storage/``, ``tables.py``,
 the image loaders), so that everything above needs to know only this tree.
 """
@@ -28,12 +29,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+from curation.public_urls import text_without_secrets
+
 MOST_REASON = 300  # characters of a reason that is kept on record
 MOST_NAMES = 30  # that a message lists: it has to fit a screen
 
 
 class CurationError(Exception):
     """The base of every error that this package raises on purpose."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(text_without_secrets(message))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors travel from worker processes. Without this, pickle would call the class

@@ -5,7 +5,11 @@ nowhere else: what is written down, and may be published one day, has the URL wi
 """
 
 import re
-from urllib.parse import unquote_plus
+import traceback
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote, unquote_plus
 
 _SECRET = re.compile(
     # of the clouds' signed URLs: all of it
@@ -23,6 +27,22 @@ _SECRET_VALUE = re.compile(
 )
 """Values that are keys or signed tokens by their form, whatever their name."""
 
+_DRAWN = r"(?=.*\d)(?=.*[A-Za-z])(?:[\w+=~-]{20,}|[\w+/~-]{20,}={1,2})"
+_IF_DRAWN = re.compile(
+    rf"(?:key|code)={_DRAWN}|(?:s|oh)=(?:[0-9a-f]{{32,}}|{_DRAWN})", re.IGNORECASE
+)
+"""Names that are also those of pages, places and sizes: by their values, which a machine
+drew: an Azure function's ``code``, imgix's and Reddit's ``s``, Facebook's ``oh``."""
+_IF_IT_ENDS = re.compile(
+    r"(?:hash|hm|h|md5|mac|st|digest|verify|validate|check)=(?=.*\d)[\w+/=~-]{16,}",
+    re.IGNORECASE,
+)
+"""Names that are also those of what a file has in it: where a parameter says until when,
+they sign that, as nginx's ``md5`` does and Discord's ``hm``."""
+_UNTIL = re.compile(
+    r"(?:e|ex|exp|expir\w*|oe|se|ttl|until|deadline|valid_?(?:to|until))=.+", re.IGNORECASE
+)
+
 _PARTS = re.compile(
     # with as many slashes as browsers and servers put up with, and blanks before
     r"(?P<scheme>\s*(?:https?:/*|[a-z][a-z0-9+.-]*://|//))(?P<user>[^/?#]*@)?(?P<place>[^?#]*)"
@@ -31,7 +51,11 @@ _PARTS = re.compile(
 )
 _PATH_PARAMETER = re.compile(r";([^;/=]*)=[^;/]*")
 _NO_PORT = re.compile(r"(\[[^]]*\]|[^/:[]*):(?!\d*(/|$))[^@]*@")
-_IN_TEXT = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+_IN_TEXT = re.compile(r"(?:https?:|[a-z][a-z0-9+.-]*://)[^\s'\"<>]+", re.IGNORECASE)
+_PARAMETER_IN_TEXT = re.compile(r"([?&;])([^\s?&;=/'\"<>]+)=([^\s&;'\"<>]+)")
+_LEFT_OUT = "…"
+_SHORT = 4
+"""Characters of a text that stands in others by chance."""
 
 
 def without_secrets(url: str) -> str:
@@ -47,32 +71,77 @@ def without_secrets(url: str) -> str:
     if parts is None:
         return url
     place = _PATH_PARAMETER.sub(
-        lambda m: "" if _is_secret(m[1], "") else m[0], parts["place"]
+        lambda m: "" if _is_secret(m[1], "") else m[0], _user_and_place(parts)[1]
     )
-    if _NO_PORT.match(place):  # a password with a slash in it
-        place = place.rpartition("@")[2]
     query, fragment = (_kept(parts[name] or "") for name in ("query", "fragment"))
     return f"{parts['scheme']}{place}{query}{fragment}"
 
 
-def text_without_secrets(text: str) -> str:
-    """Take the same out of all URLs in a text, such as an error's message."""
-    return _IN_TEXT.sub(lambda found: without_secrets(found[0]), text)
+def text_without_secrets(text: str, of: str = "") -> str:
+    """Take the same out of all URLs in a text, such as an error's message.
+
+    Args:
+        text: It, or one URL.
+        of: A URL that was fetched, whose secrets a server may have repeated, in whatever
+            form it liked.
+    """
+    if not re.search(r"\s", text.strip()):
+        text = without_secrets(text)  # of which quotes may be a part
+    text = _IN_TEXT.sub(lambda found: without_secrets(found[0]), text)
+    text = _PARAMETER_IN_TEXT.sub(_named_alone, text)
+    for secret in sorted(_secrets(of), key=len, reverse=True):
+        text = text.replace(secret, _LEFT_OUT)
+    return text
+
+
+def values_without_secrets(value: Any) -> Any:
+    """Take the same out of all texts in JSON's values."""
+    if isinstance(value, str):
+        return text_without_secrets(value)
+    if isinstance(value, Mapping):
+        return {n: values_without_secrets(item) for n, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [values_without_secrets(item) for item in value]
+    return value
+
+
+def cause_to_show(error: Exception, of: str = "") -> Exception | None:
+    """Give an error as the cause of another one; None if it tells a secret.
+
+    Wherever an error goes on record, all its causes do.
+
+    Args:
+        error: It.
+        of: As for :func:`text_without_secrets`.
+    """
+    told = "".join(traceback.format_exception(error))
+    return error if text_without_secrets(told, of) == told else None
+
+
+def _user_and_place(parts: re.Match[str]) -> tuple[str, str]:
+    user, place = parts["user"] or "", parts["place"]
+    if _NO_PORT.match(place):  # a password with a slash in it
+        more, _, place = place.rpartition("@")
+        user += more
+    return user.removesuffix("@"), place
 
 
 def _kept(parameters: str) -> str:
     """Leave secret parameters out of ``?a=1&b=2``, or of a fragment like that."""
-    mark, rest = parameters[:1], parameters[1:]
-    pieces = re.split(r"([&;])", rest)
-    kept = [
-        (pieces[at - 1] if at else "") + piece
-        for at, piece in enumerate(pieces)
-        if at % 2 == 0 and not _is_secret(*_named(piece))
-    ]
-    if len(kept) == len(pieces) // 2 + 1:
+    mark, pieces, secret = _pieces(parameters)
+    if not any(secret):
         return parameters
+    kept = [piece for piece, left_out in zip(pieces, secret, strict=True) if not left_out]
     text = "".join(kept).lstrip("&;")
     return f"{mark}{text}" if text else ""
+
+
+def _pieces(parameters: str) -> tuple[str, list[str], list[bool]]:
+    """Give the mark before parameters, each with what parts it, and which are secret."""
+    pieces = re.findall(r"[&;]?[^&;]*", parameters[1:])[:-1]
+    bare = [piece.lstrip("&;") for piece in pieces]
+    ends = any(_UNTIL.fullmatch(piece) for piece in bare)
+    return parameters[:1], pieces, [_is_secret(*_named(one), ends=ends) for one in bare]
 
 
 def _named(parameter: str) -> tuple[str, str]:
@@ -80,7 +149,36 @@ def _named(parameter: str) -> tuple[str, str]:
     return unquote_plus(name), unquote_plus(value)
 
 
-def _is_secret(name: str, value: str) -> bool:
-    if _SECRET.fullmatch(name) or _SECRET_VALUE.search(value):
+def _is_secret(name: str, value: str, *, ends: bool = False) -> bool:
+    """Tell whether a parameter is secret, of a URL that says until when it can be used."""
+    whole = f"{name}={value}"
+    if _SECRET.fullmatch(name) or _SECRET_VALUE.search(whole) or _IF_DRAWN.fullmatch(whole):
+        return True
+    if ends and _IF_IT_ENDS.fullmatch(whole):
         return True
     return "://" in value and text_without_secrets(value) != value  # a URL in a URL
+
+
+def _named_alone(parameter: re.Match[str]) -> str:
+    mark, name, value = parameter.groups()
+    is_secret = _is_secret(unquote_plus(name), unquote_plus(value))
+    return f"{mark}{name}={_LEFT_OUT}" if is_secret else parameter[0]
+
+
+def _secrets(url: str) -> set[str]:
+    """Give what :func:`without_secrets` takes out of a URL, as a server may repeat it."""
+    parts = _PARTS.fullmatch(url)
+    return {one for one in _told_to(parts) if len(one) >= _SHORT} if parts else set()
+
+
+def _told_to(parts: re.Match[str]) -> Iterator[str]:
+    user, _ = _user_and_place(parts)
+    for told in (user, unquote(user)):
+        yield from (told, *told.split(":", 1))
+        for encoding in ("utf-8", "latin-1"):  # as clients differ
+            yield b64encode(told.encode(encoding, "replace")).decode()
+    for name in ("query", "fragment"):
+        _, pieces, secret = _pieces(parts[name] or "")
+        for piece in (one for one, is_one in zip(pieces, secret, strict=True) if is_one):
+            value = piece.partition("=")[2] or piece.lstrip("&;")
+            yield from (value, unquote_plus(value))

@@ -26,8 +26,11 @@ from curation.storage import S3Settings
 
 def _from_recipe_folder(location: str, info: ValidationInfo) -> str:
     """Make a relative local path absolute; leave URLs alone."""
-    if urlsplit(location).scheme:
-        return location
+    try:
+        if urlsplit(location).scheme:
+            return location
+    except ValueError:  # which quotes passwords
+        raise ValueError("a URL's host can't be read") from None
     folder = (info.context or {}).get("folder", Path.cwd())
     return str(folder / Path(location).expanduser())
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from curation.errors import InputError, UnknownNameError
+from curation.public_urls import without_secrets
 from curation.storage.base import ByteRange, Listing, Part, Storage, StoredFile, Unusable
 from curation.storage.http import HttpStorage
 from curation.storage.local import LocalStorage
@@ -28,6 +29,7 @@ __all__ = [
     "open_stored_file",
 ]
 
+WEB = ("http://", "https://")
 SCHEMES = ("", "file", "http", "https", "s3")
 
 
@@ -42,17 +44,26 @@ def open_storage(url: str | Path, s3: S3Settings | None = None) -> Storage:
 
     Raises:
         UnknownNameError: The URL has another scheme.
-        InputError: An ``s3://`` URL names no bucket.
+        InputError: An ``s3://`` URL names no bucket, or keys; or a URL can't be read.
     """
-    parts = urlsplit(str(url))
+    try:
+        parts = urlsplit(str(url))
+    except ValueError:  # which quotes passwords
+        raise InputError("a URL's host can't be read; write it as https://host/…") from None
     if parts.scheme not in SCHEMES:
         raise UnknownNameError.among("storage scheme", parts.scheme, SCHEMES[1:])
     if parts.scheme in ("http", "https"):
-        return HttpStorage(str(url))
+        return HttpStorage(str(url).partition("#")[0])
     if parts.scheme != "s3":
         return LocalStorage(Path(parts.path if parts.scheme == "file" else str(url)))
     if not parts.netloc:
-        raise InputError(f"{url!r} names no bucket; expected s3://bucket/prefix")
+        raise InputError(f"{str(url)!r} names no bucket; expected s3://bucket/prefix")
+    if without_secrets(str(url)) != str(url):
+        raise InputError(
+            "an s3:// URL has a user name, a password or a token in it; expected "
+            "s3://bucket/prefix, and keys as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+            "in the environment, or as a profile of AWS's tools"
+        )
     return S3Storage(parts.netloc, parts.path.strip("/"), s3 or S3Settings())
 
 
@@ -62,5 +73,7 @@ def open_stored_file(url: str, s3: S3Settings | None = None) -> tuple[Storage, s
     Raises:
         InputError, UnknownNameError: As :func:`open_storage`.
     """
+    url, mark, query = url.partition("?") if url.lower().startswith(WEB) else (url, "", "")
     folder, _, name = url.rpartition("/")
-    return open_storage(folder or ("/" if url.startswith("/") else "."), s3), name
+    place = f"{folder}{mark}{query}" or ("/" if url.startswith("/") else ".")
+    return open_storage(place, s3), name

@@ -5,6 +5,9 @@ are asked for; a server that ignores them sends the whole file, which is then ke
 another one is asked for, so that reading a shard piece by piece still fetches it once.
 
 Every request is repeated while it fails in a way that may pass: ``retries.py``.
+
+A user name, a password and a query of the URL go with every request, such as
+``https://user:password@host/folder?token=…``; where the folder is shown, it is without.
 """
 
 import io
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, unquote
 
 from curation.errors import CurationError, InputError, NotFoundError, StorageError
+from curation.public_urls import cause_to_show, text_without_secrets, without_secrets
 from curation.storage.base import (
     Listing,
     Storage,
@@ -71,8 +75,8 @@ class _Answer:
 class HttpStorage(Storage):
     """A folder of a web server."""
 
-    root: str
-    """``http://…`` or ``https://…``."""
+    root: str = field(repr=False)
+    """``http://…`` or ``https://…``, with all that is needed to fetch from it."""
     _whole: dict[str, _Answer] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -81,16 +85,28 @@ class HttpStorage(Storage):
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "root", self.root.rstrip("/"))
+        folder, mark, query = self.root.partition("?")
+        object.__setattr__(self, "root", f"{folder.rstrip('/')}{mark}{query}")
+
+    def __repr__(self) -> str:
+        return f"HttpStorage({self.url!r})"
 
     @property
     def url(self) -> str:
-        return self.root
+        return without_secrets(self._folder)
+
+    @property
+    def _folder(self) -> str:
+        return self.root.partition("?")[0]
+
+    @property
+    def _query(self) -> str:
+        return "".join(self.root.partition("?")[1:])
 
     def survey(self, folder: str = "", suffix: Suffix = "") -> Listing:
-        top = self._place(folder) if folder else self.root
+        top = f"{self._folder}/{quote(checked_path(folder))}" if folder else self._folder
         found = self._links(f"{top}/")
-        names = [unquote(url.removeprefix(f"{self.root}/")) for url in found]
+        names = [unquote(url.removeprefix(f"{self._folder}/")) for url in found]
         kept = [n for n in names if n.endswith(suffix) and not is_hidden(n)]
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
             looked = list(threads.map(self._looked_up, sorted(kept)))
@@ -192,9 +208,11 @@ class HttpStorage(Storage):
             return links
 
         try:
-            links = self._ask(folder, ask)
+            links = self._ask(f"{folder}{self._query}", ask)
         except NotFoundError:
             return []
+        asked = f"{folder}{self._query}".rstrip("/")  # which fsspec puts names behind
+        links = [link.replace(f"{asked}/", folder) for link in links]
         return [link.replace("/./", "/") for link in links]
 
     async def _look_up(self, place: str, path: str) -> StoredFile:
@@ -232,11 +250,11 @@ class HttpStorage(Storage):
             return _Answer(data, is_range, size, versions)
 
     def _place(self, path: str) -> str:
-        return f"{self.root}/{quote(checked_path(path))}"
+        return f"{self._folder}/{quote(checked_path(path))}{self._query}"
 
     def _read_only(self, path: str) -> InputError:
         return InputError(
-            f"{self.root}/{path}: a web server can only be read; write to a local folder "
+            f"{self.url}/{path}: a web server can only be read; write to a local folder "
             "or to s3://"
         )
 
@@ -324,22 +342,38 @@ def _translated(place: str) -> Iterator[None]:
     except CurationError:
         raise
     except FileNotFoundError as error:
-        raise NotFoundError(f"{place}: the server has no such file") from error
+        raise _absent(place) from cause_to_show(error, place)
     except ClientConnectorError as error:
-        raise _failed(place, error, reached=False) from error
+        raise _failed(place, error, reached=False) from cause_to_show(error, place)
     except InvalidURL as error:
-        raise InputError(f"{place}: not a URL that can be asked for") from error
+        shown = without_secrets(place)
+        raise InputError(f"{shown}: not a URL that can be asked for") from cause_to_show(
+            error, place
+        )
     except Exception as error:
-        status = getattr(error, "status", None)
+        cause, status = cause_to_show(error, place), getattr(error, "status", None)
         if status in _GONE:
-            raise NotFoundError(f"{place}: the server has no such file") from error
+            raise _absent(place) from cause
         if isinstance(status, int) and 400 <= status < 500 and status not in _MAY_PASS:
-            raise InputError(f"{place}: the server refuses it ({error})") from error
-        raise _failed(place, error, reached=True) from error
+            raise InputError(
+                f"{without_secrets(place)}: the server refuses it ({_said(error, place)})"
+            ) from cause
+        raise _failed(place, error, reached=True) from cause
+
+
+def _absent(place: str) -> NotFoundError:
+    return NotFoundError(f"{without_secrets(place)}: the server has no such file")
 
 
 def _failed(place: str, error: Exception, *, reached: bool) -> StorageError:
-    name = type(error).__name__
-    failed = StorageError(f"{place}: {name}: {error}; the same call may work later")
+    shown, name = without_secrets(place), type(error).__name__
+    failed = StorageError(
+        f"{shown}: {name}: {_said(error, place)}; the same call may work later"
+    )
     failed.reached = reached
     return failed
+
+
+def _said(error: Exception, place: str) -> str:
+    """Give an error's words, without the place's secrets that a server repeats."""
+    return text_without_secrets(str(error), of=place)

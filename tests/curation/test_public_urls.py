@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.public_urls import text_without_secrets, without_secrets
+from curation.public_urls import (
+    cause_to_show,
+    text_without_secrets,
+    values_without_secrets,
+    without_secrets,
+)
 
 PLAIN = [
     "https://example.org/a.jpg",
@@ -22,6 +27,9 @@ PLAIN = [
     "not a url",
     "",
     "/etc/hostname",
+    "http://x/a?key=photos/2020/summer-1.jpg&code=en&s=300&hash=8f14e45f&oh=2&h=240",
+    "http://x/a?key=550-summer-1&hash=8f14e45fceea167a5a36dedd4bea2543",
+    "http://x/a?expires=1700000000&h=480&hash=summer&e=1",
     "https://example.org/tokens/password.jpg?author=x&design=2&passage=3#section",
 ]
 
@@ -42,6 +50,24 @@ SECRET = [
     ("https://u:p/T@x/a", "https://x/a"),
     ("http://x/a?next=https%3A%2F%2Fu%3AT%40y%2Fb&w=1", "http://x/a?w=1"),
     ("http://x/a;jsessionid=T?w=1", "http://x/a?w=1"),
+    ("http://x/a?eyJhbGciOi.eyJzdWIiOi.c2ln&w=1", "http://x/a?w=1"),
+    ("http://x/f?code=aB3_dEf9hIjKlMnOpQrStU==&w=1", "http://x/f?w=1"),
+    ("http://x/f?code=aB3/dEf9h/jKlMnOpQrStU%3D%3D", "http://x/f"),
+    ("http://x/a?key=0123456789abcdef0123&w=1", "http://x/a?w=1"),
+    (
+        "https://i.redd.it/a?width=640&s=8f14e45fceea167a5a36dedd4bea2543",
+        "https://i.redd.it/a?width=640",
+    ),
+    (
+        "https://fbcdn.net/a?oh=00_AfBx9KqZ3mNpQrStUvWx&oe=65B0C0D0",
+        "https://fbcdn.net/a?oe=65B0C0D0",
+    ),
+    ("http://x/a?md5=8f14e45fceea167a5a36de&expires=17", "http://x/a?expires=17"),
+    (
+        "https://cdn/a?ex=65b0&is=65a0&hm=8f14e45fceea167a5a36dedd4bea2543&",
+        "https://cdn/a?ex=65b0&is=65a0&",
+    ),
+    ("http://x/a?st=Xy9zAbCdEfGhIjKlMn&e=1700000000", "http://x/a?e=1700000000"),
     ("http://x/a?key=AIzaSyA1234567890abcdefghijklmnopqrstuv", "http://x/a"),
     ("http://x/a?q=eyJhbGciOi.eyJzdWIiOi.c2ln&w=1", "http://x/a?w=1"),
     (
@@ -103,6 +129,49 @@ def test_urllib_finds_all_other_parameters_in_order(pairs: list[tuple[str, str]]
     assert urlsplit(found).netloc == "example.org"
 
 
-def test_of_a_text_all_urls_are_cleaned() -> None:
-    text = "400, url=URL('http://u:p@x/a?token=T&w=1'), then https://y/b?sig=S."
-    assert text_without_secrets(text) == "400, url=URL('http://x/a?w=1'), then https://y/b"
+TEXTS = [
+    (
+        "400, url=URL('http://u:p@x/a?token=T&w=1'), then https://y/b?sig=S.",
+        "400, url=URL('http://x/a?w=1'), then https://y/b",
+    ),
+    ("bad: 'GET /a?w=1&token=T HTTP/1.1'", "bad: 'GET /a?w=1&token=… HTTP/1.1'"),
+    ("https://x/a?q='b'&token=T", "https://x/a?q='b'"),
+    ("see https:/u:p@x/a", "see https:/x/a"),
+    (
+        "a caption; password: none & https://x/?w=1",
+        "a caption; password: none & https://x/?w=1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS)
+def test_of_a_text_all_urls_are_cleaned(text: str, expected: str) -> None:
+    assert text_without_secrets(text) == expected
+    assert text_without_secrets(expected) == expected
+    assert values_without_secrets({"a": [text, 1, None]}) == {"a": [expected, 1, None]}
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "p@ss/word",
+        "p%40ss%2Fword",
+        "Basic dXNlcjpwQHNzL3dvcmQ=",
+        "/a T0ken",
+        "user:p@ss/word",
+    ],
+)
+def test_what_a_server_repeats_of_a_url_is_left_out(echo: str) -> None:
+    url = "https://user:p%40ss%2Fword@x/a?token=T0ken&w=1"
+    told = text_without_secrets(f"no: {echo}", of=url)
+    assert not any(secret in told for secret in ("p@ss", "p%40ss", "dXNl", "T0ken"))
+    assert "…" in told
+
+
+def test_an_error_that_tells_a_secret_is_shown_as_no_cause() -> None:
+    plain = ValueError("no https://x/a?w=1")
+    assert cause_to_show(plain) is plain
+    assert cause_to_show(ValueError("no https://x/a?token=T")) is None
+    assert cause_to_show(ValueError("no T0ken"), of="https://x/a?token=T0ken") is None
+    plain.__cause__ = OSError("https://u:p@x")
+    assert cause_to_show(plain) is None

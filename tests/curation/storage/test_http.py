@@ -4,14 +4,24 @@ import functools
 import http.server
 import os
 import pickle
+import re
 import threading
+import traceback
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from curation.errors import InputError, NotFoundError, StaleError, StorageError
-from curation.storage import HttpStorage, open_storage, retries
+from curation.errors import (
+    CurationError,
+    InputError,
+    NotFoundError,
+    StaleError,
+    StorageError,
+)
+from curation.storage import HttpStorage, open_storage, open_stored_file, retries
 from tests.faulty_proxy import FaultyProxy
 
 DATA = bytes(range(256)) * 40
@@ -242,3 +252,80 @@ def test_one_odd_link_costs_itself() -> None:
     assert "no such file" in reasons["gone.tar"]
     assert "refuses it" in reasons["refused.tar"]
     assert "no path inside a storage" in reasons["a//b.tar"]
+
+
+class _Locked(http.server.SimpleHTTPRequestHandler):
+    """Asks for a password and a token, and repeats in its refusals all that it was sent."""
+
+    def send_head(self) -> IO[bytes] | None:
+        if "fails" in self.path:
+            self._repeat(500)
+        elif not self.path.endswith("?token=T0ken&v=1") or not self._knows_password():
+            self._repeat(403)
+        else:
+            return super().send_head()
+        return None
+
+    def _knows_password(self) -> bool:
+        wanted = b64encode(b"us\xe9r:p@ss/w0rd").decode()
+        return self.headers.get("Authorization") == f"Basic {wanted}"
+
+    def _repeat(self, status: int) -> None:
+        """Refuse, with all in the answer that was in the question."""
+        said = f"{self.path} {self.headers.get('Authorization')} p@ss/w0rd"
+        self.send_error(status, said, said)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def locked(folder: Path) -> Iterator[str]:
+    handler = functools.partial(_Locked, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+SECRETS = re.compile("T0ken|p@ss|w0rd|p%40ss|us%C3%A9r|usér|Basic [^…]")
+
+
+def test_secrets_of_its_url_are_sent_and_never_shown(
+    locked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "DEADLINE_SECONDS", 0)
+    storage = open_storage(f"http://us%C3%A9r:p%40ss%2Fw0rd@{locked}/?token=T0ken&v=1#a")
+    assert storage.survey().unusable == []
+    assert [file.path for file in storage.list_files()] == [
+        *("a/1.bin", "a/sp ace+ü.bin", "top.txt")
+    ]
+    assert [file.path for file in storage.list_files("a", ".bin")] == [
+        *("a/1.bin", "a/sp ace+ü.bin")
+    ]
+    assert storage.read("a/1.bin", 3, 9) == DATA[3:9]
+    assert storage.url == f"http://{locked}"
+    lists, path = open_stored_file(
+        f"http://us%C3%A9r:p%40ss%2Fw0rd@{locked}/a/1.bin?token=T0ken&v=1"
+    )
+    assert (lists.read(path), path, lists.url) == (DATA, "1.bin", f"http://{locked}/a")
+    shown = [repr(storage), repr(lists), str(storage), f"{storage}"]
+    wrong = open_storage(f"http://us%C3%A9r:p%40ss%2Fw0rd@{locked}/?token=T0ken")
+    for failing, name in ((storage, "no"), (storage, "fails"), (wrong, "a/1.bin")):
+        with pytest.raises(CurationError, match=f"http://{locked}/") as caught:
+            failing.read(name)
+        shown.append("".join(traceback.format_exception(caught.value)))
+    with pytest.raises(InputError) as caught:
+        storage.write("a", b"")
+    assert not [text for text in [*shown, str(caught.value)] if SECRETS.search(text)]
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://AKIA123:p@ss/w0rd@bucket/a", "s3://AKIA123:p/w0rd@bucket", "s3://me@b"]
+)
+def test_a_password_for_s3_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(
+        InputError, match=r"s3://bucket/prefix.* AWS_SECRET_ACCESS_KEY"
+    ) as e:
+        open_storage(url)
+    assert not re.search("AKIA123|w0rd|me@", str(e.value))
