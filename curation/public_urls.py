@@ -4,6 +4,7 @@ A list of URLs may have passwords and signed tokens in it. They are needed to fe
 nowhere else: what is written down, and may be published one day, has the URL without.
 """
 
+import os
 import re
 import traceback
 from base64 import b64encode
@@ -23,7 +24,8 @@ _SECRET = re.compile(
 """Whole names of parameters."""
 
 _SECRET_VALUE = re.compile(
-    r"AIza[\w-]{35}|AKIA[A-Z0-9]{16}|eyJ[\w-]+\.[\w-]+\.[\w-]*|gh[pousr]_\w{30,}|sk-\w{16,}"
+    r"AIza[\w-]{35}|A[KS]IA[A-Z0-9]{16}|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]*|gh[pousr]_\w{30,}"
+    r"|(?<![\w-])sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]{30,}"
 )
 """Values that are keys or signed tokens by their form, whatever their name."""
 
@@ -56,6 +58,13 @@ _PARAMETER_IN_TEXT = re.compile(r"([?&;])([^\s?&;=/'\"<>]+)=([^\s&;'\"<>]+)")
 _LEFT_OUT = "…"
 _SHORT = 4
 """Characters of a text that stands in others by chance."""
+_ENVIRONMENT = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "HF_TOKEN",
+)
+"""What is sent to servers, which may repeat it."""
 
 
 def without_secrets(url: str) -> str:
@@ -80,16 +89,21 @@ def without_secrets(url: str) -> str:
 def text_without_secrets(text: str, of: str = "") -> str:
     """Take the same out of all URLs in a text, such as an error's message.
 
+    Keys and tokens go too, wherever they are: by their form, and those of the environment.
+
     Args:
         text: It, or one URL.
         of: A URL that was fetched, whose secrets a server may have repeated, in whatever
             form it liked.
     """
-    if not re.search(r"\s", text.strip()):
+    if len(text.split(None, 1)) == 1 and _PARTS.fullmatch(text):
         text = without_secrets(text)  # of which quotes may be a part
-    text = _IN_TEXT.sub(lambda found: without_secrets(found[0]), text)
-    text = _PARAMETER_IN_TEXT.sub(_named_alone, text)
-    for secret in sorted(_secrets(of), key=len, reverse=True):
+    else:
+        text = _IN_TEXT.sub(lambda found: without_secrets(found[0]), text)
+    if "=" in text:
+        text = _PARAMETER_IN_TEXT.sub(_named_alone, text)
+    text = _SECRET_VALUE.sub(_LEFT_OUT, text)
+    for secret in sorted(_secrets(of) | _environment(), key=len, reverse=True):
         text = text.replace(secret, _LEFT_OUT)
     return text
 
@@ -169,6 +183,11 @@ def _secrets(url: str) -> set[str]:
     """Give what :func:`without_secrets` takes out of a URL, as a server may repeat it."""
     parts = _PARTS.fullmatch(url)
     return {one for one in _told_to(parts) if len(one) >= _SHORT} if parts else set()
+
+
+def _environment() -> set[str]:
+    values = (os.environ.get(name, "") for name in _ENVIRONMENT)
+    return {value for value in values if len(value) >= 2 * _SHORT}
 
 
 def _told_to(parts: re.Match[str]) -> Iterator[str]:

@@ -21,6 +21,7 @@ import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo
 
 from curation.errors import InputError, NotFoundError, UnknownNameError
+from curation.public_urls import cause_to_show, without_secrets
 from curation.storage import S3Settings
 
 
@@ -440,6 +441,11 @@ class Recipe(Settings):
     """Of ``nightly_cron`` and ``release.cron``: a name such as ``Europe/Berlin``."""
 
     @property
+    def shown_source(self) -> str:
+        """The source, without secrets if its URL has any, as it is shown and recorded."""
+        return without_secrets(self.source)
+
+    @property
     def written(self) -> Written:
         """Where its settings are written, if it was read from a file."""
         return self._written
@@ -472,7 +478,8 @@ def load_recipe(path: str | Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(values, context={"folder": file.parent})
     except pydantic.ValidationError as error:
-        raise InputError(_all_mistakes(error, file, node)) from error
+        mistakes = _all_mistakes(error, file, node)
+        raise InputError(mistakes) from cause_to_show(error)
     lines = file.read_text(encoding="utf-8").split("\n")
     recipe._written = Written(file, dict(_word_lines(node, lines, ())))
     return recipe

@@ -7,6 +7,7 @@ import dagster as dg
 
 from curation.ingest.shard_layout import ShardLayout
 from curation.ingest.urls import add_up, import_urls, read_urls
+from curation.public_urls import without_secrets
 from curation.storage import Storage, open_stored_file
 from curation_assets.imports import (
     import_options,
@@ -53,7 +54,7 @@ def imported_urls_asset(lineage: Lineage) -> dg.AssetsDefinition:
             return {
                 "samples": whole.num_images,
                 "bytes": whole.num_bytes,
-                "list": settings.list,
+                "list": without_secrets(settings.list),
                 "urls": whole.num_urls,
                 "fetched": whole.num_fetched,
                 FAILED: whole.num_urls - whole.num_images,

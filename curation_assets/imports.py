@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from curation.errors import CurationError
 from curation.fingerprint import Json, fingerprint
 from curation.index import build_index
+from curation.public_urls import values_without_secrets
 from curation.recipe import ImageInput, Recipe, UrlInput
 from curation.storage import Storage, StoredFile, open_storage, open_stored_file
 from curation.tar import read_members
@@ -129,12 +130,16 @@ def import_folder(recipe: Recipe, name: str) -> Storage:
 
 
 def input_settings(lineage: Lineage, asset: str, name: str) -> dict[str, Json]:
-    """Give what the recipe says of an input, as far as its shards depend on it."""
+    """Give what the recipe says of an input, as far as its shards depend on it.
+
+    URLs are without secrets: this goes on record.
+    """
     settings = lineage.import_inputs(asset)[name].model_dump(
         mode="json", exclude=NOT_CONTENT
     )
     # came after 0.1.0: where it is off, all is as it was, but for what it refuses
-    return {n: v for n, v in settings.items() if (n, v) != ("follow_links", False)}
+    told = {n: v for n, v in settings.items() if (n, v) != ("follow_links", False)}
+    return dict(values_without_secrets(told))  # a list that was signed anew is the same
 
 
 def input_version(lineage: Lineage, asset: str, name: str) -> str:

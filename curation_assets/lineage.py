@@ -17,6 +17,7 @@ from curation.errors import DataError, InputError, NotFoundError
 from curation.filters import make_filter
 from curation.fingerprint import Json, file_sha256, fingerprint
 from curation.model_weights import weights_file
+from curation.public_urls import values_without_secrets
 from curation.recipe import ImageInput, Recipe, TextSettings, UrlInput
 from curation.selection import PASSES_FILTER
 from curation.storage import StoredFile
@@ -153,12 +154,15 @@ class Lineage:
         return _SETTINGS[asset](self.recipe) if asset in _SETTINGS else None
 
     def recipe_settings(self, asset: str) -> dict[str, Json]:
-        """Give what the recipe says of an asset, in the recipe's own words."""
+        """Give what the recipe says of an asset, in the recipe's own words.
+
+        URLs are without secrets: this goes on record.
+        """
         sections = _SECTIONS.get(asset, ())
         if asset == "duplicate_groups" and prefers_passing(self.recipe):
             sections += ("filter",)
         written = self.recipe.model_dump(mode="json", include={*sections})
-        return dict(written)
+        return dict(values_without_secrets(written))
 
     def code_version(self, asset: str) -> str:
         """Give Dagster's code version: the step's version and its settings' hash."""

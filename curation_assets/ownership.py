@@ -13,6 +13,7 @@ import dagster as dg
 
 from curation.errors import InputError, NotFoundError
 from curation.fingerprint import Json, fingerprint
+from curation.public_urls import without_secrets
 from curation.storage import Storage
 from curation_assets.lineage import Lineage
 
@@ -34,7 +35,7 @@ def claim_output(instance: dg.DagsterInstance, output: Storage, lineage: Lineage
     record = {
         **_home(instance),
         "settings": settings,
-        "source": lineage.recipe.source,
+        "source": lineage.recipe.shown_source,
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     output.write(path, json.dumps(record, indent=1, sort_keys=True).encode())
@@ -69,9 +70,10 @@ def has_other_sources(output: Storage, lineage: Lineage) -> bool:
 
     Their shards may have the names of this one's.
     """
-    mine = lineage.recipe.source
+    mine = lineage.recipe.shown_source
     records = [_read(output, file.path) for file in output.list_files(OWNERS)]
-    return any(record.get("source", mine) != mine for record in records)
+    # those of before may have its secrets
+    return any(without_secrets(record.get("source", mine)) != mine for record in records)
 
 
 def owner_path(name: str) -> str:
@@ -91,7 +93,7 @@ def _read(output: Storage, path: str) -> dict[str, str]:
 def _settings(lineage: Lineage) -> str:
     """Hash all that decides what lies under the recipe's name."""
     versions: Json = {asset: lineage.code_version(asset) for asset in lineage.assets}
-    return fingerprint("owner", lineage.recipe.source, versions)[:16]
+    return fingerprint("owner", lineage.recipe.shown_source, versions)[:16]
 
 
 def _home(instance: dg.DagsterInstance) -> dict[str, str]:

@@ -126,8 +126,8 @@ def calibration_page(
     return CalibrationPage(
         title=f"What thresholds of duplicates catch: {recipe.name}",
         remarks=[
-            f"{len(images):,} images of {recipe.source}, each edited in every way and "
-            f"compared with itself, and with all others as they are. Encoder: "
+            f"{len(images):,} images of {recipe.shown_source}, each edited in every way "
+            f"and compared with itself, and with all others as they are. Encoder: "
             f"{recipe.encoder.model}.",
             advice(found),
         ],

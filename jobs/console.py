@@ -26,6 +26,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from curation.public_urls import text_without_secrets, values_without_secrets
 from curation.texts import printable
 from jobs.hints import with_recipe
 from jobs.interruptions import write_patiently
@@ -33,8 +34,11 @@ from resources.progress import LineProgress, Progress, Tally
 
 
 def told(text: str) -> str:
-    """Make a text one for the terminal: harmless, and its advice ready to be copied."""
-    return printable(with_recipe(text))
+    """Make a text one for the terminal: harmless, and its advice ready to be copied.
+
+    URLs are without secrets: what a terminal shows is copied into reports of faults.
+    """
+    return printable(with_recipe(text_without_secrets(text)))
 
 
 def print_line(text: str) -> None:
@@ -114,7 +118,8 @@ def print_result(*parts: Table | str) -> None:
 def print_json(value: Any) -> None:
     """Print the result as one JSON document."""
     # all but ASCII is escaped; of that, DEL alone steers a terminal
-    print(json.dumps(value, indent=2, default=_plain).replace("\x7f", "\\u007f"))
+    told = values_without_secrets(value)
+    print(json.dumps(told, indent=2, default=_plain).replace("\x7f", "\\u007f"))
 
 
 def _plain(value: Any) -> str:

@@ -156,7 +156,7 @@ def tell_set_aside(recipe: Recipe, shards: Sequence[str]) -> str:
     """Say what became of filtered shards whose raw shard is gone; there is at least one."""
     more = f" and {len(shards) - MOST_NAMED} more" if len(shards) > MOST_NAMED else ""
     return (
-        f"{len(shards)} shard(s) are no longer in {recipe.source}: "
+        f"{len(shards)} shard(s) are no longer in {recipe.shown_source}: "
         f"{', '.join(shards[:MOST_NAMED])}{more}. Their filtered shards were moved to "
         f"{recipe.output}/{SET_ASIDE}/{recipe.name}, which `curate prune` deletes"
     )

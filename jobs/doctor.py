@@ -120,4 +120,4 @@ def _look_at_source(recipe: Recipe) -> str:
             f"are damaged:{named}{more}"
         )
     num_bytes = sum(tar.size for tar in tars)
-    return f"{len(tars):,} tars, {num_bytes:,} bytes, in {recipe.source}"
+    return f"{len(tars):,} tars, {num_bytes:,} bytes, in {recipe.shown_source}"

@@ -87,7 +87,7 @@ def make_report(recipe: Recipe) -> Report:
 
 def _remarks(recipe: Recipe, decided: Decided) -> list[str]:
     remarks = [
-        f"{len(decided.shards)} shard(s) of {recipe.source}, embedded with "
+        f"{len(decided.shards)} shard(s) of {recipe.shown_source}, embedded with "
         f"{recipe.encoder.model}. Pictures of a kind are taken evenly from all of it."
     ]
     if decided.missing:

@@ -168,7 +168,7 @@ async def _download(
     else:
         return done
     path.unlink(missing_ok=True)
-    return Download(path, error=shortened(reason))
+    return Download(path, error=shortened(text_without_secrets(reason, of=url)))
 
 
 def _check_scheme(url: str) -> None:
@@ -247,4 +247,4 @@ def _public_socket(address: tuple[Any, ...]) -> socket.socket:
 
 def _connection_reason(error: Exception) -> str:
     reason = getattr(error, "os_error", None) or error
-    return text_without_secrets(f"{type(error).__name__}: {reason}")
+    return f"{type(error).__name__}: {reason}"

@@ -22,6 +22,7 @@ from curation.errors import (
     StaleError,
     StorageError,
 )
+from curation.public_urls import cause_to_show
 from curation.storage.base import (
     COPY_BLOCK,
     Buffer,
@@ -558,7 +559,7 @@ def _translating(where: str, call: Callable[..., Any]) -> Callable[..., Any]:
         except CurationError:
             raise
         except Exception as error:
-            raise _translated(where, error) from error
+            raise _translated(where, error) from cause_to_show(error)
 
     return translated
 

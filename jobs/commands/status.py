@@ -62,7 +62,7 @@ def _tables(
     for asset in [a for a in lineage.assets if a in GLOBAL_ASSETS]:
         cause = plan.global_due.get(asset)
         rows.append((asset, int(cause is None), int(cause is not None), cause or ""))
-    title = f"{recipe.name}: {len(arrivals.tars)} shards in {recipe.source}"
+    title = f"{recipe.name}: {len(arrivals.tars)} shards in {recipe.shown_source}"
     after = [tell_waiting(recipe, arrivals.waiting)] if arrivals.waiting else []
     if not plan.is_empty or any(imports.values()):
         after.append("`curate run` makes what is due, and what follows from it.")

@@ -105,3 +105,17 @@ def test_a_record_that_is_none_refuses_nobody(homes: Homes, data: bytes) -> None
     output.write(MINE, data)
     claim_output(homes[0], output, Lineage(RECIPE))
     assert json.loads(output.read(MINE))["source"] == "/raw"
+
+
+def test_a_source_s_password_is_not_on_record_and_one_of_before_is_the_same(
+    homes: Homes,
+) -> None:
+    output = MemoryStorage("out")
+    signed = changed(source="https://me:one@host/raw?token=one")
+    claim_output(homes[0], output, signed)
+    record = json.loads(output.read(MINE))
+    assert record["source"] == "https://host/raw"
+    again = changed(source="https://me:two@host/raw?token=two")
+    claim_output(homes[1], output, again)  # signed anew, and no other recipe
+    output.write(MINE, json.dumps(record | {"source": signed.recipe.source}).encode())
+    assert not has_other_sources(output, again)
