@@ -96,7 +96,7 @@ def _strings(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
 
 def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _jsonable(item) for name, item in value.items()}
+        return {_jsonable(str(name)): _jsonable(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
     if isinstance(value, float):

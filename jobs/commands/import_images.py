@@ -81,9 +81,9 @@ def import_images(
 def _found(
     source: str, root: str | None, layout: ShardLayout, follow_links: bool
 ) -> ImageImport:
-    if PurePosixPath(source).suffix.lower() not in LIST_SUFFIXES:
-        return find_images(open_storage(source), layout, follow_links=follow_links)
     lists, name = open_stored_file(source)
+    if PurePosixPath(name).suffix.lower() not in LIST_SUFFIXES:
+        return find_images(open_storage(source), layout, follow_links=follow_links)
     folder = open_storage(root) if root else lists
     return find_listed_images(lists, name, folder, layout, follow_links=follow_links)
 
