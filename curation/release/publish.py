@@ -167,7 +167,7 @@ def publish_release(
 
     Raises:
         InputError: There is nothing to release, or keys collide that are to be preserved.
-        ReleaseExistsError: There is a release of that name.
+        ReleaseExistsError: There is a release of that name, with other content.
         ReleaseClaimedError: Another process makes a release of the recipe, or the name.
         StaleError: A filtered shard is made of something else than expected, or changes
             while it is released; or different filters chose them.
@@ -257,7 +257,6 @@ def plan_next_release(
     releases = list_releases(output)
     series = settings.name or recipe.name
     previous = last_release(releases, series)
-    name = next_name(releases, series, options.name)
     filtered = read_filtered_shards(
         output, filtered_folder, shards, settings, options.made_of
     )
@@ -276,7 +275,9 @@ def plan_next_release(
             "preview` shows what keeps them out"
         )
     if previous and _has_all(previous, plan.shards):
+        # also if it has the name that is asked for: a killed run may have come so far
         return PlannedRelease(previous, plan.shards, None, is_new=False)
+    name = next_name(releases, series, options.name)
     used = {shard for planned in plan.shards for shard in planned.rows}
     manifest = Manifest(
         name=name,

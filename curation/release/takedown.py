@@ -58,6 +58,9 @@ from curation.tar import read_members
 TAKING_DOWN = "a takedown"
 """What others are told that is under way."""
 
+Line = tuple[str | None, str]
+"""What names a sample: a shard, or a tar, if that is said, and a key."""
+
 _COLUMNS = ["key", "position", "source_shard", "source_key", "sha256"]
 
 
@@ -71,8 +74,8 @@ class Takedown:
     """Of the samples that are gone, as the release before had them."""
     rewritten: int
     """Tars that held them."""
-    record: str
-    """Path of the table that keeps them away."""
+    record: str | None
+    """Path of the table that keeps them away; None if all were taken down before."""
 
 
 def take_down(
@@ -88,13 +91,16 @@ def take_down(
         recipe: Whose last release is meant.
         lines: A key of that release, or a sample's key in the raw shards, each also as
             ``<shard>TAB<key>``; what is still ambiguous as ``<release>/<tar>TAB<key>``.
-            Samples with the same image go with those named.
+            Samples with the same image go with those named. What was taken down before
+            is found where it was taken from, so that a call that was killed when it had
+            published is given again like any other.
         options: For the release that is made.
 
     Raises:
         InputError: There is no release yet, no line, or a key is that of several samples.
         UnknownNameError: No sample has a key. Nothing is written.
-        ReleaseExistsError: There is a release of the chosen name.
+        ReleaseExistsError: There is a release of the chosen name, and something to take
+            down.
         ReleaseMismatchError: A sample is still there afterwards.
         ReleaseClaimedError: Another process makes a release meanwhile. What was named is
             recorded, and no later release has it.
@@ -105,10 +111,14 @@ def take_down(
     previous = last_release(releases, series)
     if previous is None:
         raise InputError(f"{output.url}: there is no release of {series} to take from")
-    next_name(releases, series, options.name)  # else it would be refused when recorded
     tables = _read_tables(output, previous)
-    named = _named_samples(_wanted(lines), tables, previous)
-    record = write_takedown(output, named)
+    named, others = _named_samples(_wanted(lines), tables, previous)
+    if others:
+        _check_taken_before(output, others, releases, previous)
+    record = None
+    if len(named):
+        next_name(releases, series, options.name)  # else it is refused when recorded
+        record = write_takedown(output, named)
     with claimed(output, "series", series, TAKING_DOWN) as claim:
         while True:
             planned = _plan(output, recipe, series, options, {previous.name: tables})
@@ -183,7 +193,8 @@ def _plan(
             "extensions": previous.recipe["release"].get("extensions", "keep"),
         }
     )
-    name = next_name(releases, series, options.name)
+    is_new = any(mask.any() for mask in gone.values())
+    name = next_name(releases, series, options.name) if is_new else previous.name
     staying = [table.filter(pa.array(~gone[n])) for n, table in tables.items()]
     manifest = replace(
         _without(previous, name, gone, taken_down), num_repeats=count_repeats(staying)
@@ -199,9 +210,9 @@ def _read_tables(output: Storage, release: Manifest) -> dict[int, pa.Table]:
     }
 
 
-def _wanted(lines: Sequence[str]) -> list[tuple[str | None, str]]:
+def _wanted(lines: Sequence[str]) -> list[Line]:
     """Read lines as a shard, if there is one, and a key."""
-    found: list[tuple[str | None, str]] = []
+    found: list[Line] = []
     for line in lines:
         text = line.rstrip("\r\n")
         if text.strip():
@@ -213,15 +224,69 @@ def _wanted(lines: Sequence[str]) -> list[tuple[str | None, str]]:
 
 
 def _named_samples(
-    wanted: Sequence[tuple[str | None, str]], tables: dict[int, pa.Table], last: Manifest
-) -> pa.Table:
+    wanted: Sequence[Line], tables: dict[int, pa.Table], last: Manifest
+) -> tuple[pa.Table, list[Line]]:
     """Find the samples that are meant.
 
     Returns:
-        A ``TAKEN_DOWN`` table.
+        A ``TAKEN_DOWN`` table, and the lines of which the release has no sample.
     """
+    candidates = _candidates(wanted, tables, last)
+    rows: dict[str, dict[str, str]] = {}
+    others = []
+    for line in wanted:
+        if row := _only(line, candidates, last):
+            rows[row["key"]] = row
+        else:
+            others.append(line)
+    found = taken_down_table(
+        [
+            {
+                "source_shard": row["source_shard"],
+                "source_key": row["source_key"],
+                "sha256": row["sha256"],
+                "release": last.name,
+                "release_key": key,
+            }
+            for key, row in sorted(rows.items())
+        ]
+    )
+    return found, others
+
+
+def _check_taken_before(
+    output: Storage, lines: Sequence[Line], releases: Sequence[Manifest], last: Manifest
+) -> None:
+    """Make sure that samples which the last release has not were taken from earlier ones.
+
+    Raises:
+        UnknownNameError: One was not.
+        InputError: A key is that of several samples.
+    """
+    taken_down = read_takedowns(output)
+    concerned = set(taken_down["release"].to_pylist())
+    for release in sorted(releases, key=lambda release: release.number, reverse=True):
+        if not lines or release.series != last.series or release.name not in concerned:
+            continue
+        candidates = _candidates(lines, _read_tables(output, release), release)
+        others = []
+        for line in lines:
+            row = _only(line, candidates, release)
+            if row is None:
+                others.append(line)
+            elif not mask_rows(pa.Table.from_pylist([row]), taken_down).all():
+                raise _unknown(line, last)
+        lines = others
+    if lines:
+        raise _unknown(lines[0], last)
+
+
+def _candidates(
+    wanted: Sequence[Line], tables: dict[int, pa.Table], release: Manifest
+) -> dict[str, list[dict[str, str]]]:
+    """Find the rows of a release that have the keys of lines, by key."""
     names = {
-        shard.number: shard.files[0].path.removesuffix(".tar") for shard in last.shards
+        shard.number: shard.files[0].path.removesuffix(".tar") for shard in release.shards
     }
     asked = pa.array({key for _, key in wanted}, pa.string())
     candidates: dict[str, list[dict[str, str]]] = {}
@@ -234,52 +299,42 @@ def _named_samples(
             row["tar"] = names[number]
             for key in {row["key"], row["source_key"]}:
                 candidates.setdefault(key, []).append(row)
-    rows: dict[str, dict[str, str]] = {}
-    for shard, key in wanted:
-        row = _only(shard, key, candidates.get(key, []), last)
-        rows[row["key"]] = row
-    return taken_down_table(
-        [
-            {
-                "source_shard": row["source_shard"],
-                "source_key": row["source_key"],
-                "sha256": row["sha256"],
-                "release": last.name,
-                "release_key": key,
-            }
-            for key, row in sorted(rows.items())
-        ]
-    )
+    return candidates
 
 
 def _only(
-    shard: str | None, key: str, found: list[dict[str, str]], last: Manifest
-) -> dict[str, str]:
+    line: Line, candidates: Mapping[str, list[dict[str, str]]], release: Manifest
+) -> dict[str, str] | None:
+    """Give the row that a line means; None if the release has no such sample."""
+    shard, key = line
     rows = [
         row
-        for row in found
+        for row in candidates.get(key, [])
         if shard is None
         or (shard, key) == (row["source_shard"], row["source_key"])
-        or (shard in (row["tar"], f"{last.name}/{row['tar']}") and key == row["key"])
+        or (shard in (row["tar"], f"{release.name}/{row['tar']}") and key == row["key"])
     ]
-    if not rows:
-        where = f" of shard {shard!r}" if shard is not None else ""
-        raise UnknownNameError(
-            f"The release {last.name} has no sample {key!r}{where}, by its key there or in "
-            "the raw shards. Nothing was taken down; `curate explain KEY` tells what "
-            "became of a sample."
-        )
     if len({(row["source_shard"], row["source_key"]) for row in rows}) > 1:
         places = " or ".join(
-            f"{last.name}/{row['tar']}\\t{row['key']} for the one that was "
+            f"{release.name}/{row['tar']}\\t{row['key']} for the one that was "
             f"{row['source_shard']}\\t{row['source_key']}"
             for row in rows[:2]
         )
         raise InputError(
-            f"{key!r} is the key of {len(rows)} samples of {last.name}; write the tar, a "
-            f"tab and the key there: {places}"
+            f"{key!r} is the key of {len(rows)} samples of {release.name}; write the tar, "
+            f"a tab and the key there: {places}"
         )
-    return rows[0]
+    return rows[0] if rows else None
+
+
+def _unknown(line: Line, last: Manifest) -> UnknownNameError:
+    shard, key = line
+    where = f" of shard {shard!r}" if shard is not None else ""
+    return UnknownNameError(
+        f"The release {last.name} has no sample {key!r}{where}, by its key there or in "
+        "the raw shards, and none was taken down before. Nothing was taken down; `curate "
+        "explain KEY` tells what became of a sample."
+    )
 
 
 def _without(

@@ -38,6 +38,10 @@ def takedown(
     if as_json:
         told = {"url": url, "taken_down": done.keys, "rewritten": done.rewritten}
         print_json({"released": done.release.name, **told, "record": done.record})
+    elif not done.keys:
+        print_result(
+            f"{done.release.name} has none of these samples: they were taken down before."
+        )
     else:
         print_result(
             f"{done.release.name} is without {len(done.keys):,} sample(s), which no tar "

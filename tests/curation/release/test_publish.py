@@ -118,6 +118,14 @@ def test_a_release_is_never_written_twice(output: MemoryStorage) -> None:
     assert read_manifest(output, made.folder) == made
 
 
+def test_killed_when_it_had_published_it_is_given_again_like_any_other(
+    output: MemoryStorage,
+) -> None:
+    made = released(output, small_recipe(), "a", name="final")
+    assert release(output, small_recipe(), "a", name="final") is None
+    assert list_releases(output) == [made]
+
+
 def test_a_release_that_another_process_made_meanwhile_stays(
     output: MemoryStorage,
 ) -> None:

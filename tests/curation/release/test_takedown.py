@@ -176,6 +176,35 @@ def test_interrupted_it_is_recorded_and_the_next_call_completes_it(
     assert read_manifest(output, done.release.folder) == done.release
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["only", "b/c\tonly", "000010000", "00001\t000010000", "small-0001/00001\t000010000"],
+)
+def test_killed_when_it_had_published_it_is_given_again_like_any_other(
+    output: LocalStorage, first: Manifest, line: str
+) -> None:
+    options = ReleaseOptions(name="without")
+    done = take_down(output, RECIPE, [line], options)
+    files = output.list_files()
+    again = take_down(output, RECIPE, [line], options)
+    assert (again.release, again.keys, again.record) == (done.release, (), None)
+    assert output.list_files() == files
+    # beside what is still there, which is all that is recorded, and after other releases
+    more = take_down(output, RECIPE, [line, "a\t000000005"])
+    assert [len(one.keys) for one in (done, more)] == [1, 1]
+    assert more.release.taken_down == 2
+
+
+def test_what_is_away_for_another_reason_was_not_taken_down(
+    output: LocalStorage, first: Manifest
+) -> None:
+    take_down(output, RECIPE, ["only"])
+    write_filtered(output, "b/c", {**numbered(1)})
+    released(output, RECIPE, "a", "b/c")
+    with pytest.raises(UnknownNameError, match="'000000001' of shard 'b/c'"):
+        take_down(output, RECIPE, ["only", "b/c\t000000001"])
+
+
 def test_a_tar_that_loses_all_its_samples_is_left_out(output: LocalStorage) -> None:
     made = released(output, small_recipe(samples_per_shard=3), "b/c")
     write_filtered(output, "z", {"last": picture("last")})

@@ -9,7 +9,7 @@ from tests.jobs.commands.conftest import Run
 
 
 def test_samples_are_gone_and_stay_away(
-    curated: Curated, run_json: Callable[..., Any]
+    curated: Curated, run: Run, run_json: Callable[..., Any]
 ) -> None:
     curated.edit("filter: >-", "release: {samples_per_shard: 20}\nfilter: >-")
     run_json("release", "--recipe", curated.recipe_file)
@@ -22,6 +22,8 @@ def test_samples_are_gone_and_stay_away(
     assert row["key"] in told["taken_down"]
     later = run_json("release", "--recipe", curated.recipe_file)
     assert later["released"] is None
+    code, out = run("takedown", keys, "--recipe", curated.recipe_file)
+    assert (code, "they were taken down before" in out) == (0, True)
 
 
 def test_a_key_that_does_not_exist_is_an_error_naming_it(
