@@ -113,7 +113,6 @@ def curate(
         raise UnknownNameError.among("asset", until, assets)
     with open_runner(recipe, progress, instance) as runner:
         instance, result = runner.instance, runner.result
-        end_dead_runs(instance)
         arrivals = find_arrivals(instance, recipe)
         chosen = set(arrivals.versions if shards is None else shards)
         result.waiting = arrivals.waiting
@@ -274,6 +273,7 @@ def open_runner(
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
         result.taken_over = take_records(instance, recipe)
         tags = launch_tags(Lineage(recipe)) | process_tag()
+        end_dead_runs(instance)
         with signs_of_life(instance):
             yield Runner(job, instance, tags, result)
 

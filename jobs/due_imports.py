@@ -24,6 +24,7 @@ from jobs.attempts import (
     tell_attempts,
     work_of,
 )
+from jobs.dead_runs import end_dead_runs
 from jobs.imports import DueImport, due_imports, imported_by
 from jobs.new_shards import SECONDS_BETWEEN_TICKS, UNFINISHED
 
@@ -65,6 +66,7 @@ def tick(
     lineage = Lineage(recipe)
     try:
         check_records(instance, recipe.name)
+        end_dead_runs(instance)
         due = due_imports(instance, lineage)
     except (StorageError, InputError) as error:
         return dg.SensorResult(skip_reason=f"nothing can be started: {error}")

@@ -24,7 +24,7 @@ from curation_assets.run_tags import launch_tags
 from jobs.arrivals import find_arrivals
 from jobs.asset_definitions import asset_definitions
 from jobs.curate import run_error
-from jobs.dead_runs import process_tag, signs_of_life
+from jobs.dead_runs import end_dead_runs, process_tag, signs_of_life
 from jobs.instance import open_instance, set_shards
 from resources.progress import Progress
 
@@ -59,6 +59,7 @@ def make_release(
     with nullcontext(instance) if instance else open_instance(recipe) as instance:
         check_records(instance, recipe.name)
         set_shards(instance, find_arrivals(instance, recipe).versions)
+        end_dead_runs(instance)
         before = {manifest.name for manifest in list_releases(output)}
         with signs_of_life(instance):
             config = {"name": name, "anew": anew, "as_is": as_is}

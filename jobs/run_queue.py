@@ -1,10 +1,10 @@
 """The order of queued runs, and what each asks of the cluster.
 
 Whoever starts a run (a click, a sensor, a backfill, a retry) passes through the instance's
-run coordinator. So that is the place that puts what a person waits for first, and the one
-that can ask for a GPU for exactly those runs that embed. What is asked for, and in the
-words of which cluster, is the instance's setting (``deploy/*/dagster.yaml``); the code
-location knows nothing of it.
+run coordinator. So that is the place that puts what a person waits for first, the one that
+can ask for a GPU for exactly those runs that embed, and the one that no run of a process
+that is gone may hold up. What is asked for, and in the words of which cluster, is the
+instance's setting (``deploy/*/dagster.yaml``); the code location knows nothing of it.
 """
 
 import json
@@ -17,6 +17,7 @@ from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._serdes import ConfigurableClassData
 
 from curation_assets.run_tags import PRIORITY
+from jobs.dead_runs import end_dead_runs
 
 BACKFILL = "dagster/backfill"
 BACKFILL_PRIORITY = "-2"
@@ -65,6 +66,9 @@ class RunQueue(QueuedRunCoordinator[dg.DagsterInstance]):
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
         run = context.dagster_run
+        end_dead_runs(
+            self._instance
+        )  # they would count as under way, and keep this waiting
         tags = step_tags(self.tags_of_steps, _steps_to_execute(self._instance, run))
         if BACKFILL in run.tags:
             tags[PRIORITY] = BACKFILL_PRIORITY

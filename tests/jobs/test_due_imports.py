@@ -4,7 +4,9 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from curation.processes import this_process
 from curation.recipe import Recipe
+from jobs.dead_runs import PROCESS
 from jobs.definitions import build_definitions
 from jobs.due_imports import tick
 from tests.import_world import ImportWorld, materialized
@@ -60,6 +62,24 @@ def test_what_is_being_imported_is_not_asked_for(
     create_run_for_test(import_records, status=dg.DagsterRunStatus.STARTED, **run)  # type: ignore[arg-type]
     asked = tick(import_records, importing.recipe).run_requests or []
     assert [one.partition_key for one in asked] == ["photos"]
+
+
+def test_what_was_being_imported_by_a_process_that_is_gone_is_asked_for(
+    importing: ImportWorld, import_records: dg.DagsterInstance
+) -> None:
+    system, number, begun = this_process().rsplit("/", 2)
+    tags = {
+        "dagster/partition": "web",
+        PROCESS: f"{system}/{number}/{int(begun) - 1}",  # it had the same number
+    }
+    create_run_for_test(
+        import_records,
+        status=dg.DagsterRunStatus.STARTED,
+        job_name="import_urls",
+        tags=tags,
+    )
+    asked = tick(import_records, importing.recipe).run_requests or []
+    assert [one.partition_key for one in asked] == ["photos", "web"]
 
 
 def test_tars_that_are_deleted_again_are_imported_again(

@@ -20,7 +20,9 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
     QueuedRunCoordinatorDaemon,
 )
 
+from curation.processes import this_process
 from curation_assets.run_tags import BY_ITSELF
+from jobs.dead_runs import PROCESS
 from jobs.run_queue import RunQueue, step_tags
 from tests.conftest import ROOT
 
@@ -71,6 +73,18 @@ def test_a_run_is_tagged_for_the_steps_that_it_has(instance: dg.DagsterInstance)
     assert json.loads(tags["needs"]) == GPU
     assert tags["team"] == "images"
     assert "needs" not in submit(instance, "selection").tags
+
+
+def test_no_place_is_kept_for_runs_of_processes_that_are_gone(
+    instance: dg.DagsterInstance,
+) -> None:
+    system, number, begun = this_process().rsplit("/", 2)
+    before = {PROCESS: f"{system}/{number}/{int(begun) - 1}"}  # had the same number
+    dead = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=before)
+    submit(instance, "selection")
+    ended = instance.get_run_by_id(dead.run_id)
+    assert ended
+    assert ended.status == dg.DagsterRunStatus.FAILURE
 
 
 def test_a_run_of_everything_has_every_step(instance: dg.DagsterInstance) -> None:
