@@ -1,9 +1,8 @@
 """One tar of a release, with its index, its table and its vectors.
 
 Belongs here: writing them, and telling whether they are there. Data are copied byte for
-byte; headers are written anew only where keys change, and then the ``.json`` component
-gains the new key. What a filtered tar's global pax headers say (times, owners) is left
-out: readers would apply it to members of other shards.
+byte; headers are written anew, without the owners and times of who made the source, and
+where keys change, the ``.json`` component gains the new key.
 """
 
 import os
@@ -144,11 +143,8 @@ def write_shard(
         target.settings.keys == "renumber",
         target.settings.extensions == "unify",
     )
-    if renumber or unify:
-        names = _unified(filtered, planned, table) if unify else None
-        parts = _renamed_parts(filtered, planned, table, names, crcs, new_keys=renumber)
-    else:
-        parts = _preserved_parts(filtered, planned)
+    names = _unified(filtered, planned, table) if unify else None
+    parts = _parts(filtered, planned, table, names, crcs, new_keys=renumber)
     if unify:
         table = _with_unified(table)
     used = [filtered.index(shard).file for shard in _sources(planned)]
@@ -331,7 +327,6 @@ class _Member(NamedTuple):  # made in a third of the time of a dataclass
 
     path: str
     extension: str
-    header_start: int
     data_start: int
     size: int
     end: int
@@ -348,7 +343,7 @@ def _metadata_of(members: Sequence[_Member], extensions: Sequence[str]) -> list[
     ]
 
 
-_PLACES = ("header_start", "data_start", "size", "end")
+_PLACES = ("data_start", "size", "end")
 
 
 def _members(filtered: FilteredReader, planned: PlannedShard) -> list[list[_Member]]:
@@ -367,22 +362,15 @@ def _members(filtered: FilteredReader, planned: PlannedShard) -> list[list[_Memb
     for shard, row in zip(
         samples["source_shard"].to_pylist(), samples["row"].to_pylist(), strict=True
     ):
-        starts, extensions, (headers, data, sizes, ends) = columns[shard]
+        starts, extensions, (data, sizes, ends) = columns[shard]
         path = filtered.tar(shard)
         found.append(
             [
-                _Member(path, extensions[i], headers[i], data[i], sizes[i], ends[i])
+                _Member(path, extensions[i], data[i], sizes[i], ends[i])
                 for i in range(starts[row], starts[row + 1])
             ]
         )
     return found
-
-
-def _preserved_parts(filtered: FilteredReader, planned: PlannedShard) -> Iterator[Part]:
-    """Copy members with their headers."""
-    for members in _members(filtered, planned):
-        for member in members:
-            yield ByteRange(filtered.storage, member.path, member.header_start, member.end)
 
 
 _IMAGE_EXTENSION = "image_extension"  # as embeddings name it
@@ -412,7 +400,7 @@ def _with_unified(table: pa.Table) -> pa.Table:
     return table.set_column(at, _IMAGE_EXTENSION, names).combine_chunks()
 
 
-def _renamed_parts(
+def _parts(
     filtered: FilteredReader,
     planned: PlannedShard,
     table: pa.Table,
@@ -421,7 +409,7 @@ def _renamed_parts(
     *,
     new_keys: bool,
 ) -> Iterator[Part]:
-    """Write headers with the new names; copy data with their padding.
+    """Write new headers; copy data with their padding.
 
     Where metadata get the new key, their CRC-32 in ``crcs`` is compared and replaced.
     """

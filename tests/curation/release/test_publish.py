@@ -1,12 +1,14 @@
 """Releases: every sample once, no byte changed, written once, shared where unchanged."""
 
+import io
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
@@ -28,6 +30,7 @@ from curation.release.shard import ReleaseShard
 from curation.release.takedown import take_down
 from curation.storage import LocalStorage, MemoryStorage, S3Storage, Storage
 from curation.tables import FILTERED, read_table
+from curation.testing.tars import list_tar
 from curation.verify import verify_release
 from tests.curation.release.world import (
     FOLDER,
@@ -99,10 +102,42 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     assert one == other
 
 
-def test_preserved_members_keep_their_headers_too(output: MemoryStorage) -> None:
+def test_preserved_keys_give_the_filtered_tar_again(output: MemoryStorage) -> None:
     made = released(output, small_recipe(keys="preserve", samples_per_shard=10), "a")
     filtered = output.read(f"{FOLDER}/a.tar")
     assert output.read(f"{made.folder}/00000.tar") == filtered
+
+
+def owned_tar(samples: Mapping[str, Mapping[str, bytes]]) -> bytes:
+    """Put samples into a tar as somebody's program does, who is named in it."""
+    whole = io.BytesIO()
+    about = {"comment": "by anna on laptop7", "SCHILY.xattr.user": "anna", "mtime": "1.5"}
+    with tarfile.open(fileobj=whole, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for key, files in samples.items():
+            for extension, data in files.items():
+                header = tarfile.TarInfo(f"{key}.{extension}")
+                header.size, header.uid, header.gid = len(data), 1234, 1235
+                header.uname = header.gname = "anna"
+                header.pax_headers = about
+                tar.addfile(header, io.BytesIO(data))
+    return whole.getvalue()
+
+
+@pytest.mark.parametrize("keys", ["renumber", "preserve"])
+def test_no_release_tells_whose_the_files_were(
+    output: MemoryStorage, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    monkeypatch.setattr("tests.curation.release.world.tar_of", owned_tar)
+    write_filtered(output, "own", numbered(3))
+    made = released(output, small_recipe(keys=keys), "own")
+    assert b"anna" in output.read(f"{FOLDER}/own.tar")
+    tar = output.read(f"{made.folder}/00000.tar")
+    assert b"anna" not in tar
+    assert b"laptop7" not in tar
+    for header in list_tar(tar):
+        assert (header.uid, header.gid, header.uname, header.gname) == (0, 0, "", "")
+        assert (header.mtime, header.mode, header.pax_headers) == (0, 0o644, {})
+    assert len(samples_of(output, made)) == 3
 
 
 def test_keys_that_collide_are_refused_naming_both_sources(output: MemoryStorage) -> None:
