@@ -125,7 +125,24 @@ def _digest(values: Mapping[str, Any]) -> str:
 
 _NEVER_PUBLISHED = ("machine", "output", "s3")
 """Sections of a recipe that say where things are and how they are reached."""
-_QUOTED_PATH = re.compile(r"""(["'])((?:file://|~)?/[^"']*|[A-Za-z]:[\\/][^"']*)\1""")
+_NAMES_A_PLACE = re.compile(r"source|list|path|(.*_)?(file|folder|weights)")
+"""Settings whose value is one, relative or not."""
+_LISTS_AND_WEIGHTS = "csv|parquet|npy|txt|json|jsonl|tsv|safetensors|pth|pt|bin|tar"
+_ABSOLUTE = r"file:(?=\S)|~[\w.-]*/|\.\.?[\\/]|/|[A-Za-z]:[\\/]"
+_PATH = re.compile(
+    rf"(?:{_ABSOLUTE}|\\\\).*|[^:\"'()<>=]*[^\s:\"'()<>=][\\/][^\s:\"'()<>=]"
+    rf"[^:\"'()<>=]*\.(?:{_LISTS_AND_WEIGHTS})",
+    re.DOTALL,
+)
+"""As a value, and not as an expression that ends with a field of that name."""
+_PATH_IN_TEXT = re.compile(
+    # in quotes, where a path of Windows' shares begins with four backslashes
+    rf"""(?P<quote>["'])(?P<path>(?:{_ABSOLUTE}|\\\\\\\\)[^"']*"""
+    rf"""|[^"':]*[\\/][^"']*\.(?:{_LISTS_AND_WEIGHTS}))(?P=quote)"""
+    # in prose, where a slash may be a division
+    r"""|(?<![\w"'./\\:])(?P<bare>(?:/(?:home|Users|root|mnt|media|data|srv|tmp|var|opt"""
+    r"""|scratch|work|workspace|net|nfs|cifs)/|[A-Za-z]:\\|\\\\\w)[^\s"'`,;:)]+)"""
+)
 
 
 def published_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,21 +160,31 @@ def published_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
     return published | ({"card": card} if card else {})
 
 
-def without_places(value: Any) -> Any:
+def without_places(value: Any, setting: str = "") -> Any:
     """Give JSON with the last part alone of every path on this machine.
 
     URLs are without passwords and tokens.
+
+    Args:
+        value: It.
+        setting: What it is called; those of some names are paths, however they look.
     """
     if isinstance(value, Mapping):
-        return {without_places(n): without_places(v) for n, v in value.items()}
+        return {without_places(n): without_places(v, n) for n, v in value.items()}
     if isinstance(value, list | tuple):
-        return [without_places(one) for one in value]
+        return [without_places(one, setting) for one in value]
     if not isinstance(value, str):
         return value
     value = text_without_secrets(value)
-    if _QUOTED_PATH.fullmatch(f'"{value}"'):
+    is_named = _NAMES_A_PLACE.fullmatch(setting) and "://" not in value
+    if is_named or _PATH.fullmatch(value):
         return _last_part(value)
-    return _QUOTED_PATH.sub(lambda m: f"{m[1]}{_last_part(m[2])}{m[1]}", value)
+    return _PATH_IN_TEXT.sub(_shortened, value)
+
+
+def _shortened(found: re.Match[str]) -> str:
+    quote, path = found["quote"] or "", found["path"] or found["bare"]
+    return f"{quote}{_last_part(path)}{quote}"
 
 
 def _last_part(path: str) -> str:
