@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from curation.errors import InputError
 from curation.filtered_folder import SET_ASIDE
 from curation.recipe import Recipe
+from curation.release.claims import abandoned_claims
 from curation.storage import Storage, StoredFile, open_storage
 from curation_assets.lineage import VERSIONS, Lineage
 from curation_assets.partitions import survey_source
@@ -33,10 +34,15 @@ ABANDONED_SECONDS = 24 * 3600
 """After which what a write began, and did not end, is taken for a killed process's."""
 
 
-def find_abandoned(output: Storage) -> list[StoredFile]:
-    """List the unfinished files, or uploads, of writes that ended with their process."""
+def find_abandoned(output: Storage) -> tuple[list[StoredFile], list[StoredFile]]:
+    """List the unfinished files, or uploads, of writes that ended with their process.
+
+    Returns:
+        Them, and the claims of releases that it held.
+    """
     before = (time.time() - ABANDONED_SECONDS) * 1e9
-    return [file for file in output.unfinished() if file.written_ns < before]
+    unfinished = [file for file in output.unfinished() if file.written_ns < before]
+    return unfinished, abandoned_claims(output, before)
 
 
 def find_unused(recipes: Sequence[Recipe]) -> list[StoredFile]:

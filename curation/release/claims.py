@@ -29,7 +29,7 @@ from curation.processes import (
     repeated,
     this_process,
 )
-from curation.storage.base import Storage
+from curation.storage.base import Storage, StoredFile
 
 _TRIES = 5  # at a claim that others take and give back meanwhile
 
@@ -157,6 +157,25 @@ def _sharing(claim: Claim) -> Iterator[None]:
             storage.delete(own)
             if not storage.list_files(folder):
                 _give_back(storage, claim.path, claim.holder.token)
+
+
+def abandoned_claims(storage: Storage, before: float) -> list[StoredFile]:
+    """List the claims that nobody renewed since a time, with the files of all who had them.
+
+    Args:
+        storage: Where the releases are.
+        before: In nanoseconds since 1970, by the storage's clock.
+    """
+    files = storage.list_files(CLAIMS)
+    renewed = {f.path.removesuffix(".json") for f in files if f.written_ns >= before}
+    return [
+        file
+        for file in files
+        # a file of one who shares a claim is written once: the claim's own counts
+        if renewed.isdisjoint(
+            {file.path.removesuffix(".json"), file.path.rpartition("/")[0]}
+        )
+    ]
 
 
 def plan_token(fingerprint: str) -> str:

@@ -29,11 +29,12 @@ def prune(
     recipes = [load_recipe(file) for file in recipe]
     unused = find_unused(recipes)
     output = open_storage(recipes[0].output, recipes[0].s3)
-    abandoned = find_abandoned(output)
+    begun, claims = find_abandoned(output)
+    abandoned = [*begun, *claims]
     if delete:
-        for file in unused:
+        for file in [*unused, *claims]:
             output.delete(file.path)
-        for file in abandoned:
+        for file in begun:
             output.discard(file)
     if as_json:
         unfinished = [file.path for file in abandoned]

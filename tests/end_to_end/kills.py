@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
+from curation.artifacts import CLAIMS
 from curation.release.manifest import CARD, MANIFEST
 from curation.release.publish import CROISSANT
 from curation.storage import LocalStorage
@@ -159,8 +160,9 @@ class World:
             os.utime(tar, (1e9, 1e9))
 
     def make_unfinished_old(self) -> None:
-        """Pretend that they were left long ago."""
-        for place in self.unfinished():
+        """Pretend that it was long ago that a process was killed."""
+        claims = self.output.root.joinpath(CLAIMS).rglob("*.json")
+        for place in [*self.unfinished(), *claims]:
             os.utime(place, (1, 1))
 
     def unfinished(self) -> list[Path]:

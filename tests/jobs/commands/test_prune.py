@@ -30,12 +30,18 @@ def test_what_killed_runs_left_unfinished_is_deleted_when_it_is_old(
     names = [f"{letter * 32}.part" for letter in "ab"]
     old, new = (curated.output.root / "releases" / f".{name}" for name in names)
     old.parent.mkdir()
-    for file in (old, new):
+    claims = curated.output.root / "release_claims"
+    (claims / "names" / "shared").mkdir(parents=True)
+    held = [claims / "names" / name for name in ("shared.json", "shared/a.json")]
+    left = claims / "names" / "small-0001.json"
+    for file in (old, new, *held, left):
         file.write_bytes(b"begun")
-    os.utime(old, (1, 1))
+    for file in (old, left, held[1]):  # shared/a.json is of one who has shared.json still
+        os.utime(file, (1, 1))
     code, out = run("prune", "--recipe", curated.recipe_file)
     assert (code, "left unfinished over 24 hours ago" in out) == (0, True)
     assert old.exists()
     told = run_json("prune", "--recipe", curated.recipe_file, "--delete")
-    assert told["unfinished"] == [f"releases/.{names[0]}"]
-    assert (old.exists(), new.exists()) == (False, True)
+    left_ones = ["releases/." + names[0], "release_claims/names/small-0001.json"]
+    assert told["unfinished"] == left_ones
+    assert [file.exists() for file in (old, new, left, *held)] == [0, 1, 0, 1, 1]
