@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from curation.contact_sheet import contact_sheet
 from curation.errors import CurationError
 from curation.index import read_indexed_file
+from curation.markdown import markdown_text
 from curation.storage import Storage, StoredFile
 from curation.storage.base import check_unchanged
 
@@ -62,7 +63,8 @@ def picture_sheets(
             reasons = shown["error"].to_pylist() if "error" in shown.column_names else ()
             sheet = contact_sheet(images, side=SIDE, reasons=reasons)
             data = base64.b64encode(sheet).decode()
-            sections.append(f"{title}\n\n![{title}](data:image/jpeg;base64,{data})")
+            name = markdown_text(title)  # perhaps a reason, which quotes strangers
+            sections.append(f"{name}\n\n![{name}](data:image/jpeg;base64,{data})")
     return dg.MetadataValue.md("\n\n".join(sections) or "(no pictures)")
 
 

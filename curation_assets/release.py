@@ -180,7 +180,7 @@ def release_metadata(output: Storage, manifest: Manifest) -> dict[str, Any]:
         "bytes": dg.MetadataValue.int(manifest.num_bytes),
         "tars": dg.MetadataValue.int(len(manifest.shards)),
         "taken_down": dg.MetadataValue.int(manifest.taken_down),
-        "card": dg.MetadataValue.md(card.rpartition("---\n")[2]),
+        "card": dg.MetadataValue.md(card.split("---\n", 2)[2]),
         "shards": _shard_table(manifest.shards),
     }
 

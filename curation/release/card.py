@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from curation.markdown import markdown_block, markdown_code, markdown_text
 from curation.release.distributions import QUANTILES, Distributions
 from curation.release.manifest import Manifest
 
@@ -55,7 +56,7 @@ def fixed_part(card: str) -> str:
 
 def _head(manifest: Manifest) -> str:
     return f"""---
-pretty_name: {manifest.name}
+pretty_name: {json.dumps(manifest.name)}
 {_licence(manifest)}
 task_categories: [text-to-image, image-to-text]
 tags: [webdataset]
@@ -108,19 +109,17 @@ raw shards (`source_shard`, `source_key`, `source_ranges`), image facts, scores,
 
 def _origin(manifest: Manifest) -> str:
     recipe, sources = manifest.recipe, sorted(manifest.sources)
-    listed = "".join(f"\n- `{shard}`" for shard in sources[:MOST_SOURCES])
+    listed = "".join(f"\n- {markdown_code(shard)}" for shard in sources[:MOST_SOURCES])
     if len(sources) > MOST_SOURCES:
         listed += f"\n- … {len(sources) - MOST_SOURCES:,} more, all in `manifest.json`"
     return f"""## From where
 
-{len(sources):,} raw shards under `{recipe["source"]}`:
+{len(sources):,} raw shards under {markdown_code(recipe["source"])}:
 {listed}
 
 Embedded by:
 
-```json
-{json.dumps(manifest.encoder, indent=1, ensure_ascii=False)}
-```
+{markdown_block(json.dumps(manifest.encoder, indent=1, ensure_ascii=False), "json")}
 """
 
 
@@ -130,17 +129,15 @@ def _funnel(manifest: Manifest) -> str:
 
 Kept if
 
-```
-{recipe["filter"]}
-```
+{markdown_block(recipe["filter"])}
 
-Copies: `{json.dumps(recipe["duplicates"])}`.
+Copies: {markdown_code(json.dumps(recipe["duplicates"]))}.
 {_query(recipe["release"])}"""
     if manifest.funnel is None:
         return text
     rows = [("samples in", f"{manifest.funnel['samples']:,}")]
     rows += [
-        (f"dropped: {_cell(reason)}", f"{count:,}")
+        (f"dropped: {markdown_text(reason)}", f"{count:,}")
         for reason, count in manifest.funnel["reasons"].items()
     ]
     rows += [("kept", f"{manifest.funnel['kept']:,}")]
@@ -154,9 +151,9 @@ def _query(settings: Mapping[str, Any]) -> str:
     """Say which kept samples are released, and how often; nothing if all are, once."""
     text = ""
     if settings.get("where", "true") != "true":
-        text += f"\nReleased of what was kept, if\n\n```\n{settings['where']}\n```\n"
+        text += f"\nReleased of what was kept, if\n\n{markdown_block(settings['where'])}\n"
     if rules := settings.get("repeats"):
-        rows = [(f"`{_cell(rule)}`", f"{copies:,}") for rule, copies in rules.items()]
+        rows = [(_code(rule), f"{copies:,}") for rule, copies in rules.items()]
         heads = ("released several times if (the first that is true)", "times")
         text += f"\n{_table(heads, rows)}\n"
     return text
@@ -165,10 +162,10 @@ def _query(settings: Mapping[str, Any]) -> str:
 def _distributions(found: Distributions) -> str:
     heads = [f"{q:.0%}" if 0 < q < 1 else ("least", "most")[int(q)] for q in QUANTILES]
     rows = [
-        (f"`{name}`", *(f"{value:.4g}" for value in values))
+        (_code(name), *(f"{value:.4g}" for value in values))
         for name, values in found.quantiles.items()
     ]
-    formats = [(f"`{name}`", f"{count:,}") for name, count in found.formats.items()]
+    formats = [(_code(name), f"{count:,}") for name, count in found.formats.items()]
     return f"""## Distributions
 
 {_table(("column", *heads), rows)}
@@ -178,7 +175,7 @@ def _distributions(found: Distributions) -> str:
 
 
 def _limits(manifest: Manifest) -> str:
-    told = "".join([f"- {_cell(warning)}.\n" for warning in manifest.warnings])
+    told = "".join([f"- {markdown_text(warning)}.\n" for warning in manifest.warnings])
     return f"""## Known limits
 
 - Scores are opinions of models that err. A threshold keeps some bad samples and drops some
@@ -216,5 +213,10 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _code(text: str) -> str:
+    return markdown_code(text, in_table=True)
+
+
 def _cell(text: str) -> str:
+    """Put what the recipe's author wrote, as Markdown, into a cell."""
     return " ".join(text.replace("|", "\\|").split())

@@ -11,6 +11,7 @@ from curation.release.distributions import Distributions
 from curation.release.manifest import Manifest
 from curation.storage import MemoryStorage
 from tests.curation.release.world import numbered, released, small_recipe, write_filtered
+from tests.curation.test_markdown import rendered, shown
 
 
 def made() -> Manifest:
@@ -89,3 +90,30 @@ def test_many_sources_are_counted_rather_than_listed() -> None:
     card = format_card(replace(made(), sources=sources), FOUND)
     assert "… 980 more" in card
     assert card.count("`shard ") == 20
+
+
+HOSTILE = "](javascript:x) <img src=x> `x` ```\n# a\n```\n| <script>x</script> ![](//e.x/y)"
+
+
+def test_whatever_is_called_what_in_a_card_it_is_text() -> None:
+    recipe = dict(made().recipe) | {
+        "source": HOSTILE,
+        "filter": HOSTILE,
+        "duplicates": {"prefer": HOSTILE},
+        "release": {"where": HOSTILE, "repeats": {HOSTILE: 2}},
+    }
+    manifest = replace(
+        made(),
+        recipe=recipe,
+        encoder={"model": HOSTILE},
+        sources={HOSTILE: "1"},
+        funnel={"samples": 9, "kept": 6, "reasons": {HOSTILE: 3}},
+        warnings=(HOSTILE,),
+    )
+    found = Distributions({HOSTILE: (1, 2, 3, 4, 5, 6, 7)}, {HOSTILE: 6})
+    page = rendered(format_card(manifest, found).split("---\n", 2)[2])
+    plain = rendered(format_card(made(), FOUND).split("---\n", 2)[2])
+    assert {*page.tags} <= {*plain.tags, "table", "thead", "tbody", "tr", "th", "td"}
+    assert page.tags.count("h1") == plain.tags.count("h1")
+    told = " ".join(HOSTILE.split())
+    assert shown(page.text).count(told) == 9  # of JSON, quotes and line ends are escaped
