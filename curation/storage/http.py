@@ -10,8 +10,8 @@ A user name, a password and a query of the URL go with every request, such as
 ``https://user:password@host/folder?token=…``; where the folder is shown, it is without.
 """
 
+import asyncio
 import io
-import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote
 
 from curation.errors import CurationError, InputError, NotFoundError, StorageError
 from curation.public_urls import cause_to_show, text_without_secrets, without_secrets
+from curation.storage.answers import BEYOND_END, Answer, Wanted, wrong_answer
 from curation.storage.base import (
     Listing,
     Storage,
@@ -32,7 +33,8 @@ from curation.storage.base import (
     once_per_process,
     replaced,
 )
-from curation.storage.retries import SILENCE_SECONDS, Retries
+from curation.storage.range_reader import RangeReader
+from curation.storage.retries import SILENCE_SECONDS, Retries, try_seconds
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -41,34 +43,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _VERSION_FIELDS = ("ETag", "Content-MD5", "Digest", "Last-Modified")
-_READER_BLOCK = 1 << 20  # bytes that a reader fetches at a time
+_READER_BUFFER = 128 << 10  # bytes that a reader holds besides what a request brought
 
 _REQUESTS_AT_ONCE = 32  # while a folder is listed
+_LONG = 10 << 20  # bytes that are waited for where a server doesn't tell how many come
 
 _GONE = (404, 410)
 _MAY_PASS = (408, 425, 429, *range(500, 600))  # of 4xx only what asks for another try
-_RANGE_BEYOND_END = 416
-_PARTIAL = 206
-_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Fetched:
     """What a server sent of a file."""
 
-    data: bytes
-    is_range: bool
-    """Whether it is the range that was asked for, not the whole file."""
-    size: int | None
-    """Of the whole file, if it was told."""
+    answer: Answer
+    body: bytes
     versions: tuple[str, ...]
     """By each of the headers that tell one, the best first."""
 
     def is_of(self, file: StoredFile) -> bool:
         """Tell whether nothing says that it is of another file than was listed."""
-        if self.size is not None and self.size != file.size:
-            return False
-        return not (self.versions and file.version) or file.version in self.versions
+        if self.versions and file.version:
+            return file.version in self.versions
+        return self.answer.size in (None, file.size)
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class HttpStorage(Storage):
 
     root: str = field(repr=False)
     """``http://…`` or ``https://…``, with all that is needed to fetch from it."""
-    _whole: dict[str, _Answer] = field(
+    _whole: dict[str, _Fetched] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _retries: Retries = field(
@@ -137,23 +134,17 @@ class HttpStorage(Storage):
         if stop is not None and stop <= start:
             self.stat(path)  # HTTP has no empty ranges, but the file must be there
             return b""
+        if file is not None and stop is not None and start < file.size:
+            stop = min(stop, file.size)
         place = self._place(path)
-        answer = self._whole.get(place)
-        if answer is None:
-            answer = self._ask(place, self._fetch, start, stop)
-        if file is not None and not answer.is_of(file):
-            self._whole.clear()  # what comes next may be the file that is asked for
-            size = len(answer.data) if answer.size is None else answer.size
-            raise replaced(self, file, StoredFile(path, size, "".join(answer.versions[:1])))
-        if answer.is_range:
-            return answer.data
+        kept = self._whole.get(place)
+        if kept is not None and (file is None or kept.is_of(file)):
+            return kept.body[start:stop]
         self._whole.clear()
-        self._whole[place] = answer
-        return answer.data[start:stop]
+        return self._ask(place, self._fetch, path, start, stop, file)
 
     def open_reader(self, path: str) -> BinaryIO:
-        reader = _RangeReader(self, self.stat(path))
-        return io.BufferedReader(reader, _READER_BLOCK)
+        return io.BufferedReader(RangeReader(self, self.stat(path)), _READER_BUFFER)
 
     def open_writer(self, path: str) -> AbstractContextManager[BinaryIO]:
         raise self._read_only(path)
@@ -172,7 +163,7 @@ class HttpStorage(Storage):
         from aiohttp import ClientTimeout
         from fsspec.implementations.http import HTTPFileSystem
 
-        # a whole tar may take long; what must not is waiting for the next byte
+        # how long a whole answer may take is told when its length is known
         timeout = ClientTimeout(
             total=None, sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS
         )
@@ -204,7 +195,8 @@ class HttpStorage(Storage):
 
     def _linked_from(self, folder: str) -> list[str]:
         async def ask(place: str) -> list[str]:
-            links: list[str] = await self.file_system._ls(place, detail=False)
+            async with asyncio.timeout(try_seconds(_LONG)):
+                links: list[str] = await self.file_system._ls(place, detail=False)
             return links
 
         try:
@@ -220,34 +212,56 @@ class HttpStorage(Storage):
         session = await self.file_system.set_session()
         status = 0
         for method in ("HEAD", "GET"):
-            async with session.request(
-                method, place, headers=_AS_STORED, allow_redirects=True
-            ) as response:
+            async with (
+                asyncio.timeout(try_seconds()),
+                session.request(
+                    method, place, headers=_AS_STORED, allow_redirects=True
+                ) as response,
+            ):
                 status = response.status
                 if status in (*_GONE, *_MAY_PASS) and status not in _NO_HEAD:
                     response.raise_for_status()
-                size = _size_of(response)
+                size = Answer.of(status, response.headers).size
                 if response.ok and size is not None:
                     return StoredFile(path, size, "".join(_versions_of(response)[:1]))
         response.raise_for_status()
         raise InputError(f"{place}: the server does not say how long the file is")
 
-    async def _fetch(self, place: str, start: int, stop: int | None) -> _Answer:
+    async def _fetch(
+        self, place: str, path: str, start: int, stop: int | None, file: StoredFile | None
+    ) -> bytes:
+        wanted = Wanted(without_secrets(place), start, stop)
+        fetched = await self._get(place, wanted)
+        if file is not None and not fetched.is_of(file):
+            found = await self._look_up(place, path)
+            if found != file:
+                raise replaced(self, file, found)
+            raise wrong_answer(wanted, f"it is not of version {file.version}")
+        size = None if file is None else file.size
+        if fetched.answer.status == BEYOND_END and size is None:
+            size = (await self._look_up(place, path)).size
+        data = fetched.answer.checked(fetched.body, wanted, size)
+        if fetched.answer.has_whole and not wanted.is_whole:
+            self._whole[place] = fetched
+        return data
+
+    async def _get(self, place: str, wanted: Wanted) -> _Fetched:
         session = await self.file_system.set_session()
         headers = dict(_AS_STORED)
-        if start or stop is not None:
-            last = "" if stop is None else stop - 1
-            headers["Range"] = f"bytes={start}-{last}"
-        async with session.get(place, headers=headers) as response:
-            size, versions = _size_of(response), tuple(_versions_of(response))
-            if response.status == _RANGE_BEYOND_END:
-                return _Answer(b"", True, size, versions)
+        if not wanted.is_whole:
+            headers["Range"] = wanted.header
+        now = asyncio.get_running_loop().time
+        async with (
+            asyncio.timeout(try_seconds()) as limit,
+            session.get(place, headers=headers) as response,
+        ):
+            answer = Answer.of(response.status, response.headers)
+            versions = tuple(_versions_of(response))
+            if response.status == BEYOND_END:
+                return _Fetched(answer, b"", versions)
             response.raise_for_status()
-            is_range = response.status == _PARTIAL or "Range" not in headers
-            data = await response.read()
-            if response.status == _PARTIAL:
-                _check_range(place, response.headers, start, stop, len(data))
-            return _Answer(data, is_range, size, versions)
+            limit.reschedule(now() + try_seconds(answer.content_length or _LONG))
+            return _Fetched(answer, await response.read(), versions)
 
     def _place(self, path: str) -> str:
         return f"{self._folder}/{quote(checked_path(path))}{self._query}"
@@ -265,71 +279,15 @@ class HttpStorage(Storage):
         vars(self).update(state)
 
 
-class _RangeReader(io.RawIOBase):
-    """A file that is read range by range."""
-
-    def __init__(self, storage: HttpStorage, file: StoredFile) -> None:
-        self._storage, self._file, self._size = storage, file, file.size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
-        self._position = origin[whence] + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        stop = min(self._position + len(buffer), self._size)
-        if stop <= self._position:
-            return 0
-        data = self._storage.read_version(self._file, self._position, stop)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-
 _AS_STORED: Mapping[str, str] = {"Accept-Encoding": "identity"}
 
 _NO_HEAD = (405, 501)
 """What servers answer that know no HEAD, or allow none."""
 
 
-def _size_of(response: "ClientResponse") -> int | None:
-    """Give the length of the whole file that an answer is about, if it says so."""
-    told = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if told:
-        return None if told[3] == "*" else int(told[3])
-    encoding = response.headers.get("Content-Encoding", "identity")
-    length = response.headers.get("Content-Length", "")
-    is_whole = response.ok and response.status != _PARTIAL and encoding == "identity"
-    return int(length) if is_whole and length.isdecimal() else None
-
-
 def _versions_of(response: "ClientResponse") -> list[str]:
     found = (response.headers.get(name, "").strip('"') for name in _VERSION_FIELDS)
     return [version for version in found if version]
-
-
-def _check_range(
-    place: str, headers: Mapping[str, str], start: int, stop: int | None, found: int
-) -> None:
-    """Make sure that an answer is the range that was asked for, up to the file's end."""
-    told = _RANGE.fullmatch(headers.get("Content-Range", ""))
-    if told is None or told[1] is None:
-        return
-    first, size = int(told[1]), told[3]
-    end = None if size == "*" else int(size)
-    wanted = stop if end is None else min(end, end if stop is None else stop)
-    if first != start or (wanted is not None and start + found < wanted):
-        raise StorageError(
-            f"{place}: bytes {start} to {'the end' if stop is None else stop} were asked "
-            f"for, the server sent {found} from byte {first}; the same call may work later"
-        )
 
 
 @contextmanager
@@ -348,6 +306,11 @@ def _translated(place: str) -> Iterator[None]:
     except InvalidURL as error:
         shown = without_secrets(place)
         raise InputError(f"{shown}: not a URL that can be asked for") from cause_to_show(
+            error, place
+        )
+    except TimeoutError as error:
+        late = f"{without_secrets(place)}: no whole answer in time"
+        raise StorageError(f"{late}; the same call may work later") from cause_to_show(
             error, place
         )
     except Exception as error:

@@ -1,10 +1,13 @@
 """Asking a server again whose failure may pass: one rule for all storages that have one.
 
 What may pass is what a storage raises :class:`~curation.errors.StorageError` for: no
-connection, an answer of 429 or 5xx, one that takes too long or is cut short. It is asked
-again after a wait that doubles, until ``DEADLINE_SECONDS`` after the first try. A server
-that has never answered yet is asked a few times only: that is a wrong address more often
-than an outage, and whoever wrote it should not wait for a minute to hear of it.
+connection, an answer of 429 or 5xx, one that takes too long, is cut short or is wrong. It
+is asked again after a wait that doubles, until ``DEADLINE_SECONDS`` after the first try. A
+server that has never answered yet is asked a few times only: that is a wrong address more
+often than an outage, and whoever wrote it should not wait for a minute to hear of it.
+
+Every try ends: ``try_seconds``. So a call ends at the latest after ``DEADLINE_SECONDS`` and
+the seconds of one try, whatever the server does.
 """
 
 import logging
@@ -25,6 +28,7 @@ DEADLINE_SECONDS = 60.0
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 8.0  # seconds, of which each wait is a random half or more
 SILENCE_SECONDS = 30.0  # without a byte, after which a try has failed
+SLOWEST = 100_000  # bytes a second; a server that sends fewer counts as silent
 
 # of its own, so that nobody's seeded numbers change with the state of a network
 _random = random.Random()
@@ -69,6 +73,11 @@ class Retries:
     def _gives_up(self, tries: int, seconds: float) -> bool:
         too_often = not self.has_answered and tries >= self.first_tries
         return too_often or seconds > DEADLINE_SECONDS
+
+
+def try_seconds(size: int = 0) -> float:
+    """Give how long one try may take that moves so many bytes, there or back."""
+    return SILENCE_SECONDS + size / SLOWEST
 
 
 def _said(tries: int, seconds: float) -> str:
