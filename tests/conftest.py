@@ -205,6 +205,7 @@ def faulty() -> Iterator[Callable[[str], FaultyProxy]]:
         def before(upstream: str) -> FaultyProxy:
             proxy = FaultyProxy(upstream)
             port = servers.enter_context(_serving(handler_of(proxy)))
+            servers.callback(proxy.stopped.set)
             proxy.url = f"http://127.0.0.1:{port}"
             return proxy
 
@@ -220,7 +221,7 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 def _serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[int]:
     """Run a server in a thread; give its port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server.server_port
         server.shutdown()
 

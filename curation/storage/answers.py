@@ -34,6 +34,11 @@ class Wanted:
         return self.start == 0 and self.stop is None
 
     @property
+    def size(self) -> int | None:
+        """Give how many bytes it is; None if it ends with the file."""
+        return None if self.stop is None else self.stop - self.start
+
+    @property
     def header(self) -> str:
         """Give the value of the ``Range`` header that asks for it."""
         return f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"

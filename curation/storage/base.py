@@ -153,6 +153,17 @@ class Storage(ABC):
         """Remove what :meth:`unfinished` listed; what is gone is no error."""
         self.delete(file.path)
 
+    def check_md5(self, file: StoredFile, digest: str) -> None:  # noqa: B027
+        """Compare the MD5 of all bytes that were read of a file with what is known of it.
+
+        Args:
+            file: As it was listed.
+            digest: 32 hexadecimal digits.
+
+        Raises:
+            StorageError: A bit may have flipped on its way; nothing is known of most files.
+        """
+
     def local_path(self, path: str) -> Path | None:
         """Give the file's place in the local file system, or None where it has none."""
         return None

@@ -6,6 +6,7 @@ comes from: a copy changes how fast bytes come, never which.
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import time
@@ -13,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from curation.errors import CurationError, InputError
+from curation.errors import CurationError, InputError, StorageError
 from curation.storage.base import Listing, Storage, StoredFile, Suffix, run_ahead
 
 BLOCK = 8 << 20  # bytes of one request
@@ -25,6 +26,9 @@ BLOCKS_AHEAD = 4  # on their way at once; one is rarely as fast as the line
 LEAST_FREE = 1 << 30  # bytes that are left to others on the disk
 FORGOTTEN_SECONDS = 3600.0  # without being read, after which a copy makes room
 PART = ".part"
+TRIES = 3  # of a file of which bits flip on the way
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,7 @@ class LocalCopies:
         if not self._reserve(part, file.size):
             return False
         try:
-            starts = range(0, file.size, BLOCK)
-            reads = (partial(storage.read, file.path, s, s + BLOCK) for s in starts)
-            with open(part, "r+b") as target:
-                for block in run_ahead(reads, BLOCKS_AHEAD):
-                    target.write(block)
-                whole = target.tell() == file.size
-            if not whole or storage.stat(file.path) != file:
+            if not _fetched(storage, file, part) or storage.stat(file.path) != file:
                 return False
             with self._locked():  # else who counts what there is could count neither name
                 part.replace(copy)
@@ -164,6 +162,30 @@ class WithLocalCopy(Storage):
 
     def _read_only(self, path: str) -> InputError:
         return InputError(f"{self.url}/{path}: a source is only read, never written to")
+
+
+def _fetched(storage: Storage, file: StoredFile, part: Path) -> bool:
+    """Fetch a file into another; tell whether all its bytes are right, as far as is known.
+
+    A tar is fetched by ranges, which S3 has no checksums of, so the whole is compared.
+    """
+    for _ in range(TRIES):
+        starts = range(0, file.size, BLOCK)
+        reads = (partial(storage.read_version, file, s, s + BLOCK) for s in starts)
+        digest = md5(usedforsecurity=False)
+        with open(part, "r+b") as target:
+            for block in run_ahead(reads, BLOCKS_AHEAD):
+                target.write(block)
+                digest.update(block)
+            if target.tell() != file.size:
+                return False
+        try:
+            storage.check_md5(file, digest.hexdigest())
+        except StorageError as error:
+            log.warning("%s; fetching it again", error)
+        else:
+            return True
+    return False
 
 
 def _name(storage: Storage, file: StoredFile) -> str:

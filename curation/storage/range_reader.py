@@ -21,7 +21,7 @@ class RangeReader(io.RawIOBase):
         self._position = 0
         self._held = b""
         self._held_from = 0
-        self._ahead = LEAST_AHEAD
+        self._ahead = LEAST_AHEAD // 2  # which the first request doubles
 
     def readable(self) -> bool:
         return True

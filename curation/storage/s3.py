@@ -220,6 +220,10 @@ class S3Storage(Storage):
         with suppress(NotFoundError):
             self.request("abort_multipart_upload", file.path, UploadId=file.version)
 
+    def check_md5(self, file: StoredFile, digest: str) -> None:
+        if self._has_md5(file.version):
+            self._compare(digest, file.version, Wanted(self._shown(file.path)))
+
     def delete(self, path: str) -> None:
         self.request("delete_object", path)
 
@@ -300,11 +304,14 @@ class S3Storage(Storage):
 
         def ask() -> Mapping[str, Any]:
             try:
-                return cast(Mapping[str, Any], self._send(method, **asked))
+                page = cast(Mapping[str, Any], self._send(method, **asked))
             except Exception as error:
                 if code_of(error) in refusals:
                     return {}
                 raise
+            if "IsTruncated" not in page:  # such as a page of a proxy's own
+                raise wrong_answer(Wanted(self._shown(folder)), "it sent no list")
+            return page
 
         while True:
             page = self._ask(folder, ask)
@@ -342,8 +349,13 @@ class S3Storage(Storage):
             answer.get("ContentLength"),
         )
         found = told.checked(data, wanted, None if file is None else file.size)
-        if told.has_whole:
-            self._compare(data, answer, wanted)
+        is_sure = told.has_whole and self._is_md5(data, answer, wanted)
+        if file is None and not is_sure and (told.has_whole or len(data) != wanted.size):
+            # where a file ends, which nothing but this answer says, is asked again
+            file = self._look_up(path)
+            if _tag(answer) != file.version:
+                raise wrong_answer(wanted, f"it is not of version {file.version}")
+            told.checked(data, wanted, file.size)
         return found
 
     async def _get(
@@ -378,24 +390,37 @@ class S3Storage(Storage):
             return replaced(self, file, found)
         return wrong_answer(wanted, f"it is not of version {file.version}")
 
-    def _compare(self, data: bytes, answer: Mapping[str, Any], wanted: Wanted) -> None:
-        """Compare a whole file with its ETag, if that is the MD5 of its bytes.
+    def _is_md5(self, data: bytes, answer: Mapping[str, Any], wanted: Wanted) -> bool:
+        """Tell whether a file's ETag is the MD5 of its bytes.
 
-        Some servers' ETags only look like one. Bytes that come twice the same are right,
-        and what is no MD5 of one file here is none of any.
+        Raises:
+            StorageError: It may be that a bit flipped on the way.
         """
         is_encrypted = "SSECustomerAlgorithm" in answer or str(
             answer.get("ServerSideEncryption", "")
         ).startswith("aws:kms")
-        have_none = 2 in self._mismatches.values()
-        if is_encrypted or have_none or not _MD5.fullmatch(_tag(answer)):
-            return
+        if is_encrypted or not self._has_md5(_tag(answer)):
+            return False
         digest = md5(data, usedforsecurity=False).hexdigest()
-        if digest == _tag(answer):
+        self._compare(digest, _tag(answer), wanted)
+        return digest == _tag(answer)
+
+    def _has_md5(self, tag: str) -> bool:
+        """Tell whether an ETag is an MD5, as far as its form and those of others tell."""
+        has_others = max(self._mismatches.values(), default=0) > 1
+        return not has_others and _MD5.fullmatch(tag) is not None
+
+    def _compare(self, digest: str, tag: str, wanted: Wanted) -> None:
+        """Compare an MD5 with an ETag that may be one.
+
+        Some servers' ETags only look like MD5s: what is none, twice for the same bytes,
+        shows that no ETag of this server is.
+        """
+        if digest == tag:
             return
         self._mismatches[digest] += 1
         if self._mismatches[digest] == 1:
-            raise wrong_answer(wanted, f"its ETag is {_tag(answer)}, their MD5 {digest}")
+            raise wrong_answer(wanted, f"its ETag is {tag}, the MD5 of all bytes {digest}")
 
     def _put_new(self, path: str, data: bytes) -> None:
         """Send a file, if the server finds none; it is no error if there is one."""

@@ -208,7 +208,7 @@ def test_a_range_that_was_not_asked_for_is_not_taken(
     proxy = faulty(with_ranges.root)
     proxy.faults = ["elsewhere"]
     assert HttpStorage(proxy.url).read("a/1.bin", 300, 500) == DATA[300:500]
-    assert len(proxy.asked) == 2
+    assert proxy.asked.count("GET /a/1.bin") == 2
 
 
 @pytest.mark.parametrize("became", [DATA[:-1], DATA + b"?", DATA[::-1], b""])
