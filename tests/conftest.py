@@ -14,12 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http.server import (
-    BaseHTTPRequestHandler,
     SimpleHTTPRequestHandler,
-    ThreadingHTTPServer,
 )
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -31,7 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from curation.artifacts import Artifacts
 from curation.recipe import Recipe, load_recipe
 from curation.storage import LocalStorage, S3Settings, S3Storage
-from tests.faulty_proxy import FaultyProxy, handler_of
+from tests.faulty_proxy import FaultyProxy, serving, serving_faults
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -141,6 +138,13 @@ def s3_storage(s3_server: S3Settings) -> S3Storage:
 @pytest.fixture(scope="session")
 def copying_s3_server() -> Iterator[S3Settings]:
     """Run an S3 server that copies ranges of objects, which rclone's can't; any keys do."""
+    with serve_copying_s3() as settings:
+        yield settings
+
+
+@contextlib.contextmanager
+def serve_copying_s3() -> Iterator[S3Settings]:
+    """Serve buckets in memory."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     quiet = subprocess.DEVNULL
@@ -192,7 +196,7 @@ def web_server() -> Iterator[Callable[[Path], str]]:
 
         def serve(folder: Path) -> str:
             handler = partial(_QuietHandler, directory=str(folder))
-            return f"http://127.0.0.1:{servers.enter_context(_serving(handler))}"
+            return f"http://127.0.0.1:{servers.enter_context(serving(handler))}"
 
         yield serve
 
@@ -201,29 +205,12 @@ def web_server() -> Iterator[Callable[[Path], str]]:
 def faulty() -> Iterator[Callable[[str], FaultyProxy]]:
     """Put a proxy that fails as it is told before a server."""
     with contextlib.ExitStack() as servers:
-
-        def before(upstream: str) -> FaultyProxy:
-            proxy = FaultyProxy(upstream)
-            port = servers.enter_context(_serving(handler_of(proxy)))
-            servers.callback(proxy.stopped.set)
-            proxy.url = f"http://127.0.0.1:{port}"
-            return proxy
-
-        yield before
+        yield lambda upstream: servers.enter_context(serving_faults(upstream))
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
-
-
-@contextlib.contextmanager
-def _serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[int]:
-    """Run a server in a thread; give its port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield server.server_port
-        server.shutdown()
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 import gzip
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler
-from threading import Event
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,8 +28,8 @@ class FaultyProxy:
     """Gives the fault of a request, where ``faults`` has none."""
     asked: list[str] = field(default_factory=list)
     """Methods and paths."""
-    wrong: int = 0
-    """How many answers were wrong."""
+    done: Counter[str] = field(default_factory=Counter)
+    """How often each fault was made, where it fits."""
     stopped: Event = field(default_factory=Event)
     """Set when whoever is kept waiting shall be let go."""
 
@@ -205,11 +207,6 @@ pieces whose length nobody tells."""
 _OWN_HEADERS = ("date", "server", "connection", "transfer-encoding")
 
 
-def handler_of(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
-    """Make the class that answers for a proxy."""
-    return type("Handler", (_Handler,), {"proxy": proxy})
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     proxy: FaultyProxy
@@ -221,6 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(self.command, self.path, headers, sent)
         fault = self.proxy.faults.pop(0) if self.proxy.faults else self.proxy.draw(request)
         self.close_connection = fault != ""
+        if fault and fault not in WRONG:
+            self.proxy.done[fault] += 1
         if fault.isdigit():
             self.send_error(int(fault))
         elif fault == "silent":
@@ -235,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in WRONG:
             fits, change = WRONG[fault]
             if fits(request, found):
-                self.proxy.wrong += 1
+                self.proxy.done[fault] += 1
                 change(found)
         if fault != "lost":
             self.send(found, fault)
@@ -279,3 +278,23 @@ def _changed(request: Request, fault: str) -> Request:
     if fault == "sent flipped" and request.body and request.method == "PUT":
         return replace(request, body=flipped(request.body))
     return request
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Run a server in a thread; give its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@contextmanager
+def serving_faults(upstream: str) -> Iterator[FaultyProxy]:
+    """Put a proxy before a server."""
+    proxy = FaultyProxy(upstream)
+    handler = type("Handler", (_Handler,), {"proxy": proxy})
+    with serving(handler) as port:
+        proxy.url = f"http://127.0.0.1:{port}"
+        yield proxy
+        proxy.stopped.set()

@@ -63,9 +63,9 @@ class _Fetched:
 
     def is_of(self, file: StoredFile) -> bool:
         """Tell whether nothing says that it is of another file than was listed."""
-        if self.versions and file.version:
-            return file.version in self.versions
-        return self.answer.size in (None, file.size)
+        if self.answer.size not in (None, file.size):
+            return False
+        return not (self.versions and file.version) or file.version in self.versions
 
 
 @dataclass(frozen=True)

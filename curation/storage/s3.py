@@ -341,13 +341,15 @@ class S3Storage(Storage):
                 raise
             self._check_end(path, wanted, file)
             return b""
-        if file is not None and _tag(answer) != file.version:
-            raise self._of_another_version(file, wanted)
         told = Answer(
             answer["ResponseMetadata"]["HTTPStatusCode"],
             answer.get("ContentRange", ""),
             answer.get("ContentLength"),
         )
+        if file is not None and not (
+            _tag(answer) == file.version and told.size in (None, file.size)
+        ):
+            raise self._of_another_version(file, wanted)
         found = told.checked(data, wanted, None if file is None else file.size)
         is_sure = told.has_whole and self._is_md5(data, answer, wanted)
         if file is None and not is_sure and (told.has_whole or len(data) != wanted.size):
@@ -388,7 +390,7 @@ class S3Storage(Storage):
         found = self._look_up(file.path)
         if found != file:
             return replaced(self, file, found)
-        return wrong_answer(wanted, f"it is not of version {file.version}")
+        return wrong_answer(wanted, f"it is not of {file.size} bytes of {file.version}")
 
     def _is_md5(self, data: bytes, answer: Mapping[str, Any], wanted: Wanted) -> bool:
         """Tell whether a file's ETag is the MD5 of its bytes.

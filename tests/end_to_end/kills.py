@@ -147,7 +147,7 @@ class World:
         (self.folder / "home").mkdir(parents=True)
         (self.folder / "recipe.yaml").write_text(RECIPE)
         (self.folder / "unwanted.txt").write_text("b\tb2\n")
-        (self.folder / "tiny.safetensors").write_bytes(_tiny_weights())
+        (self.folder / "tiny.safetensors").write_bytes(tiny_weights())
 
     def set_shards(self, shards: str) -> None:
         """Let the source have these shards, with the times that they always have."""
@@ -156,7 +156,7 @@ class World:
         raw.mkdir()
         for shard in shards:
             tar = raw / f"{shard}.tar"
-            tar.write_bytes(_tar(shard))
+            tar.write_bytes(make_world_tar(shard))
             os.utime(tar, (1e9, 1e9))
 
     def make_unfinished_old(self) -> None:
@@ -174,7 +174,7 @@ class World:
         root = self.output.root
         return {
             path.relative_to(root).as_posix(): hashlib.sha256(
-                _lasting(path.relative_to(root).as_posix(), path.read_bytes())
+                lasting(path.relative_to(root).as_posix(), path.read_bytes())
             ).hexdigest()
             for path in root.rglob("*")
             if path.is_file() and not path.match(UNFINISHED)
@@ -202,7 +202,7 @@ class World:
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
-def _tar(shard: str) -> bytes:
+def make_world_tar(shard: str) -> bytes:
     """Make a shard with a copy of another one's image, and a damaged image."""
     images = {
         f"{shard}{n}": encode(make_picture(64 + n, 48, seed=10 * ord(shard) + n), "JPEG")
@@ -213,7 +213,7 @@ def _tar(shard: str) -> bytes:
     return make_shard(images)
 
 
-def _tiny_weights() -> bytes:
+def tiny_weights() -> bytes:
     import timm
     import torch
     from safetensors.torch import save
@@ -222,7 +222,7 @@ def _tiny_weights() -> bytes:
     return save(timm.create_model("test_vit").state_dict())
 
 
-def _lasting(path: str, data: bytes) -> bytes:
+def lasting(path: str, data: bytes) -> bytes:
     """Leave out what tells the time, or names this world's records, and all its hashes.
 
     ``curate verify`` compares those hashes with the files.
@@ -326,7 +326,7 @@ class Chain:
         for name, files in (self._published | found).items():
             if name not in self._published:
                 verified = verify_release(self.world.output, f"releases/{name}")
-                for text in _told(verified):
+                for text in told_of(verified):
                     if LEFT not in text:
                         self._fault("false", f"{name}: {text}; {step}, {ended.moment}")
                 self._published[name] = files
@@ -340,7 +340,7 @@ class Chain:
             if expected.get(path) != found.get(path):
                 there = [path in one for one in (expected, found)]
                 self._fault("lost", f"{path} differs; was there, is there: {there}")
-        for text in _told(verify_shards(self.world.output)):
+        for text in told_of(verify_shards(self.world.output)):
             self._fault("false", text)
         for place in self.world.unfinished():
             self._fault("lost", f"{place} was not deleted")
@@ -352,7 +352,7 @@ class Chain:
         print(self.tried.faults[-1], flush=True)
 
 
-def _told(verified: Verification) -> list[str]:
+def told_of(verified: Verification) -> list[str]:
     return [f"{one.path}: {one.found}" for one in verified.differences]
 
 
