@@ -9,15 +9,17 @@ without a network, put the file into the folder by hand, or name it in the recip
 import hashlib
 import logging
 import os
+import time
 import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError
 
 from curation.errors import DataError, NotFoundError, StorageError
 from curation.fingerprint import file_sha256
 from curation.storage import LocalStorage
+from curation.storage.retries import try_seconds
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ PUBLISHED = "published"
 """The source of weights that stands for a classifier's :class:`PublishedFile`."""
 
 MAX_BYTES = 64 << 20  # the largest head has 4 MB; what sends more is not one
+PIECE = 64 << 10  # bytes
 TIMEOUT_SECONDS = 30  # without an answer, or between two pieces of one
 
 
@@ -110,7 +113,7 @@ def _fetched(published: PublishedFile, file: Path) -> bytes:
     log.info("fetching %s", published.url)
     try:
         with urllib.request.urlopen(published.url, timeout=TIMEOUT_SECONDS) as answer:
-            data: bytes = answer.read(MAX_BYTES + 1)
+            data = _body(answer)
             missing = answer.length or 0  # of what the server said it would send
         if missing and len(data) <= MAX_BYTES:
             raise HTTPException(f"it broke off {missing:,} bytes before its end")
@@ -126,6 +129,17 @@ def _fetched(published: PublishedFile, file: Path) -> bytes:
             f"{_by_hand(published, file)}"
         )
     return data
+
+
+def _body(answer: HTTPResponse) -> bytes:
+    """Read what is sent, as far as it can be a head, in a time that it needs."""
+    end = time.monotonic() + try_seconds(min(answer.length or MAX_BYTES, MAX_BYTES))
+    data = bytearray()
+    while len(data) <= MAX_BYTES and (piece := answer.read1(PIECE)):
+        data += piece
+        if time.monotonic() > end:
+            raise TimeoutError(f"timed out: {len(data):,} bytes came until then")
+    return bytes(data)
 
 
 def _by_hand(published: PublishedFile, file: Path) -> str:

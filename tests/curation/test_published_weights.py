@@ -179,6 +179,25 @@ def test_a_server_that_falls_silent_is_given_up(
     assert_says_how_to_do_it_by_hand(found.value, url, cache)
 
 
+def test_a_server_that_sends_byte_by_byte_is_given_up(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curation.storage.retries.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("curation.storage.retries.SLOWEST", 1e9)
+    done = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        sends(b"", promised=len(DATA))(handler)
+        while not done.wait(0.02):
+            handler.wfile.write(b"?")
+
+    with served(drip) as (url, _):
+        with pytest.raises(StorageError, match="timed out") as found:
+            published_file(published(url))
+        done.set()
+    assert_says_how_to_do_it_by_hand(found.value, url, cache)
+
+
 def test_an_unreachable_host_says_how_to_supply_the_file_by_hand(cache: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
