@@ -39,7 +39,7 @@ from curation.recipe import DEFAULT_TEXTS, TextSettings
 from curation.reshard import END_OF_ARCHIVE
 from curation.samples import find_component, read_samples
 from curation.scoring import score_embeddings
-from curation.storage import ByteRange, Part, Storage, open_storage
+from curation.storage import ByteRange, Part, Storage, StoredFile, open_storage
 from curation.tables import (
     EMBEDDING,
     FILTERED,
@@ -255,6 +255,7 @@ class ImageTextPairDataset:
             InputError: The folder has tars, a number is out of range, or more shards are
                 needed than ``max_shards`` digits can number.
             UnknownNameError: There is no such column.
+            StaleError: A tar was replaced since its samples were found.
             TableError: ``filter_column`` holds no booleans, or no id is a sample's key.
         """
         if samples_per_shard < 1 or max_shards < 1:
@@ -442,6 +443,7 @@ class _Kept:
     """A sample to write: where its components lie."""
 
     shard: DatasetShard
+    tar: StoredFile
     components: list[dict[str, Any]]
 
 
@@ -495,7 +497,7 @@ class _ShardWriter:
                 rows = index.components.slice(
                     int(starts[place]), int(starts[place + 1] - starts[place])
                 )
-                self.samples.append(_Kept(shard, rows.to_pylist()))
+                self.samples.append(_Kept(shard, index.file, rows.to_pylist()))
             self.rows.append(taken)
             if len(self.samples) == self.samples_per_shard:
                 self.flush()
@@ -535,7 +537,9 @@ class _ShardWriter:
             for part in sample.components:
                 start, size = part["data_start"], part["size"]
                 yield _tar_header(f"{new_id}.{part['extension']}", size)
-                yield ByteRange(sample.shard.storage, sample.shard.tar, start, start + size)
+                yield ByteRange(
+                    sample.shard.storage, sample.tar.path, start, start + size, sample.tar
+                )
                 yield bytes(padded(size) - size)
         yield END_OF_ARCHIVE
 

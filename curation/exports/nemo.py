@@ -113,5 +113,6 @@ def _lists(rows: np.ndarray, valid: np.ndarray) -> pa.Array:
 
 
 def _copy(source: Storage, path: str, output: Storage, to: str) -> None:
-    size = source.stat(path).size
-    output.write_parts(to, [ByteRange(source, path, 0, size)] if size else [])
+    file = source.stat(path)
+    parts = [ByteRange(source, path, 0, file.size, file)] if file.size else []
+    output.write_parts(to, parts)

@@ -143,7 +143,7 @@ class ImageImport:
 
     def _part(self, content: StoredFile | bytes | None) -> Part | None:
         if isinstance(content, StoredFile):
-            return ByteRange(self.source, content.path, 0, content.size)
+            return ByteRange(self.source, content.path, 0, content.size, content)
         return content
 
     def _row(self, number: int, one: FoundFile) -> dict[str, Any]:

@@ -67,6 +67,8 @@ class ByteRange:
     path: str
     start: int
     stop: int
+    version: StoredFile | None = None
+    """What the file was when its places were found; another one is not read."""
 
 
 Suffix = str | tuple[str, ...]
@@ -365,11 +367,33 @@ def read_group(group: Sequence[Part]) -> Sequence[Buffer]:
 
     Raises:
         InputError: A range reaches past the end of its file.
+        StaleError: The file is not of the version that a range names.
     """
     whole = span(group)
     if whole is None:
         return cast(Sequence[bytes], group)
-    return filled(group, whole.storage.read(whole.path, whole.start, whole.stop))
+    return filled(group, _read(whole))
+
+
+def _read(part: ByteRange) -> bytes:
+    if part.version is not None:
+        return part.storage.read_version(part.version, part.start, part.stop)
+    return part.storage.read(part.path, part.start, part.stop)
+
+
+def check_versions(parts: Iterable[Part]) -> None:
+    """Make sure that what ranges were taken from is still of the version that they name.
+
+    Raises:
+        StaleError, NotFoundError: As :func:`check_unchanged`.
+    """
+    files = {
+        part.version: part.storage
+        for part in parts
+        if isinstance(part, ByteRange) and part.version is not None
+    }
+    for file, storage in files.items():
+        check_unchanged(storage, file)
 
 
 def part_size(part: Part) -> int:

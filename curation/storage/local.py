@@ -33,6 +33,7 @@ from curation.storage.base import (
     StoredFile,
     Suffix,
     Unusable,
+    check_versions,
     checked_path,
     filled,
     near_parts,
@@ -220,7 +221,7 @@ class LocalStorage(Storage):
         Its place on the disk is taken before anything is copied, which is faster, and
         finds out at once that the disk is too full.
         """
-        parts = list(parts)
+        asked = parts = list(parts)
         size = sum(map(part_size, parts))
         with (
             self.open_writer(path) as file,
@@ -244,6 +245,7 @@ class LocalStorage(Storage):
                         flushing.wrote(part.stop - part.start)
                 else:
                     file.writelines(part_blocks(run))
+            check_versions(p for p in asked if _way_of_copying(p) != "elsewhere")
             if check:
                 check()
 

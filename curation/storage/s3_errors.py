@@ -8,6 +8,7 @@ from curation.errors import (
     InputError,
     NotFoundError,
     PathError,
+    StaleError,
     StorageError,
 )
 
@@ -50,6 +51,11 @@ def translated(where: str, error: Exception) -> CurationError:
         )
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"{where}: there is no such object")
+    if code in CONDITION_FAILED:
+        return StaleError(
+            f"{where}: what was to be copied there was replaced; run again what copies it, "
+            "for what is there now"
+        )
     if code in _OF_ONE_OBJECT:
         return PathError(f"{where}: {_refusal(error)}")
     if isinstance(error, PermissionError) or code in _REFUSALS:

@@ -114,9 +114,11 @@ class Upload:
         return str(answer["ETag"])
 
     def _copied(self, number: int, part: ByteRange, address: dict[str, str]) -> str:
+        only = {"CopySourceIfMatch": f'"{part.version.version}"'} if part.version else {}
         answer = self._ask(
             "upload_part_copy",
             part_size(part) // COPIES_FASTER,
+            **only,
             PartNumber=number,
             CopySource=address,
             CopySourceRange=f"bytes={part.start}-{part.stop - 1}",

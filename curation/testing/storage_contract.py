@@ -236,6 +236,20 @@ class StorageContract(ABC):
             storage.write_parts("to", [b"x", ByteRange(storage, "from", 5, 11)])
         assert self.get(storage, "to") is None
 
+    @pytest.mark.parametrize("size", [10, 12 << 20])
+    def test_a_part_of_a_version_is_copied_only_of_that(
+        self, storage: Storage, size: int
+    ) -> None:
+        self.put(storage, "from", b"1" * size)
+        file = storage.stat("from")
+        parts: list[Part] = [b"x", ByteRange(storage, "from", 0, size, file)]
+        storage.write_parts("to", parts)
+        assert self.get(storage, "to") == b"x" + b"1" * size
+        self.put(storage, "from", b"2" * size)
+        with pytest.raises(StaleError, match="replaced"):
+            storage.write_parts("to", parts)
+        assert self.get(storage, "to") == b"x" + b"1" * size
+
     def test_a_check_that_fails_keeps_the_file_from_appearing(
         self, storage: Storage
     ) -> None:

@@ -20,7 +20,8 @@ from PIL import Image
 from curation import ImageEmbedder, ImageTextPairDataset
 from curation.classifiers import Classifier, EncoderNeed
 from curation.dali_index import format_index
-from curation.errors import InputError, TableError, UnknownNameError
+from curation.dataset import DatasetShard
+from curation.errors import InputError, StaleError, TableError, UnknownNameError
 from curation.fingerprint import Json
 from curation.index import build_index
 from curation.recipe import TextSettings
@@ -362,6 +363,21 @@ def test_samples_that_pass_are_written_with_new_ids_and_the_same_bytes(
     for name in names:
         index = build_index(read_members(storage, f"{name}.tar"))
         assert storage.read(f"{name}.idx") == format_index(index)
+
+
+def test_a_tar_that_was_replaced_since_its_samples_were_found_is_not_copied(
+    folder: Path, tmp_path: Path
+) -> None:
+    def replace_the_first(shard: DatasetShard, frame: pl.DataFrame) -> pl.DataFrame:
+        if shard.name == "00001":
+            first = folder / "00000.tar"
+            first.write_bytes(first.read_bytes()[::-1])
+        return frame.with_columns(passes=pl.lit(value=True))
+
+    dataset = ImageTextPairDataset.from_webdataset(str(folder), id_col="key")
+    with pytest.raises(StaleError, match=r"00000\.tar: .* replaced"):
+        dataset.with_step(replace_the_first).to_webdataset(str(tmp_path / "out"), "passes")
+    assert not list(tmp_path.glob("out/*.tar"))
 
 
 def test_no_sample_that_passes_gives_no_shard(folder: Path, tmp_path: Path) -> None:

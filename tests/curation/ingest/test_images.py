@@ -15,7 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from curation.errors import CurationError, InputError, NotFoundError, StorageError
+from curation.errors import (
+    CurationError,
+    InputError,
+    NotFoundError,
+    StaleError,
+    StorageError,
+)
 from curation.ingest.images import (
     PLAN_NAME,
     find_images,
@@ -494,5 +500,17 @@ def test_a_file_that_becomes_a_link_while_it_is_imported_is_not_followed(
     (tmp_path / "in" / "a.txt").unlink()
     (tmp_path / "in" / "a.txt").symlink_to(tmp_path / "passwd")
     with pytest.raises(CurationError):
+        write_images(images, LocalStorage(tmp_path / "out"))
+    assert list((tmp_path / "out").glob("*.tar")) == []
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.txt"])
+def test_a_file_that_is_exchanged_while_it_is_imported_is_not_taken_for_the_other(
+    tmp_path: Path, name: str
+) -> None:
+    source = save(tmp_path / "in", {"a.png": picture(1), "a.txt": b"a caption"})
+    images = find_images(source)
+    (tmp_path / "in" / name).write_bytes((tmp_path / "in" / name).read_bytes()[::-1] + b"?")
+    with pytest.raises(StaleError, match=f"{name}: .* replaced"):
         write_images(images, LocalStorage(tmp_path / "out"))
     assert list((tmp_path / "out").glob("*.tar")) == []
