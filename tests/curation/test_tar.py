@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -531,3 +531,44 @@ def test_a_tar_of_the_same_size_and_another_version_is_stale(tmp_path: Path) -> 
     storage.write("a.tar", write_tar([TarMember("a.jpg", b"y")]))
     with pytest.raises(StaleError, match="was replaced"):
         check_unchanged(storage, file)
+
+
+@dataclass(frozen=True)
+class Flipping(MemoryStorage):
+    """A server on the way from which a bit flips, of some reads."""
+
+    reads: list[int] = field(default_factory=list)
+    """How many there were."""
+    flips: tuple[int, ...] = ()
+    """Of which, the first has 0."""
+
+    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        data = bytearray(super().read(path, start, stop))
+        if len(self.reads) in self.flips:
+            data[100 + len(self.reads)] ^= 2
+        self.reads.append(start)
+        return bytes(data)
+
+
+@pytest.mark.parametrize("flips", [(0,), (1,), (0, 1), (1, 4), (0, 1, 2, 4)])
+def test_damage_that_is_on_the_way_from_a_server_alone_is_none(
+    flips: tuple[int, ...],
+) -> None:
+    members = [TarMember(f"{n}.jpg", bytes(5 << 20)) for n in range(3)]
+    storage = Flipping(flips=flips)
+    storage.write("a.tar", write_tar(members))
+    assert [str(name) for name in read_members(storage, "a.tar").names] == [
+        "0.jpg",
+        "1.jpg",
+        "2.jpg",
+    ]
+
+
+def test_damage_of_a_server_s_tar_is_told_when_it_is_found_twice() -> None:
+    tar = bytearray(write_tar([TarMember("a.jpg", b"x"), TarMember("b.jpg", b"y")]))
+    tar[2 * BLOCK + 100] ^= 2
+    storage = Flipping(flips=(0,))
+    storage.write("a.tar", bytes(tar))
+    with pytest.raises(ShardError, match="checksum of a header") as told:
+        read_members(storage, "a.tar")
+    assert told.value.offset == 2 * BLOCK
