@@ -11,6 +11,8 @@ from functools import cache
 from math import log
 from typing import TYPE_CHECKING
 
+from curation.cpu_arithmetic import side_by_side
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -38,12 +40,19 @@ def measure_images(thumbnails: "torch.Tensor") -> tuple["torch.Tensor", "torch.T
     """
     import torch
 
+    if thumbnails.device.type != "cpu":
+        return _measured(thumbnails)
     # a CPU's caches hold one image's intermediates, not a batch's: twice as fast
-    one_by_one = thumbnails.device.type == "cpu"
-    parts = torch.split(thumbnails, 1) if one_by_one else (thumbnails,)
-    grays = [to_gray(part) for part in parts]
-    facts = [torch.stack([f(g) for f in _MEASURES], dim=1) for g in grays]
-    return torch.cat(facts), torch.cat([perceptual_hashes(gray) for gray in grays])
+    facts, hashes = zip(*side_by_side(_measured, torch.split(thumbnails, 1)), strict=True)
+    return torch.cat(facts), torch.cat(hashes)
+
+
+def _measured(thumbnails: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    import torch
+
+    gray = to_gray(thumbnails)
+    facts = torch.stack([measure(gray) for measure in _MEASURES], dim=1)
+    return facts, perceptual_hashes(gray)
 
 
 def pixel_sha256(thumbnail: "np.ndarray", width: int, height: int) -> str:

@@ -363,7 +363,8 @@ class MachineSettings(Settings):
     """What decodes: ``auto`` is DALI on a GPU and its decoder, nvImageCodec, on a CPU."""
     dali: DaliSettings = DaliSettings()
     batch_size: int | None = Field(default=None, gt=0)
-    """Images per forward pass; by default what measured best on the device."""
+    """Images decoded at once, and on a GPU of a forward pass, which on a CPU has 4; by
+    default what measured best on the device."""
     compile: bool = False
     """Run the model through torch.compile: worth it from some ten thousand images on."""
     shards_per_run: int = Field(default=50, gt=0, le=1000)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
+from curation.cpu_arithmetic import side_by_side
 from curation.errors import InputError
 from curation.fingerprint import Json, fingerprint
 
@@ -270,9 +271,10 @@ def score_all(
     for classifier in classifiers:
         _check_inputs(classifier, embeddings, captions)
     results = [np.empty(len(embeddings), np.float32) for _ in classifiers]
-    with torch.inference_mode():
-        for start in range(0, len(embeddings), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
+
+    def score(start: int) -> None:
+        block = slice(start, start + BLOCK_ROWS)
+        with torch.inference_mode():
             rows, usable = _checked_rows("", embeddings[block], start)
             texts = None
             if captions is not None:
@@ -281,6 +283,10 @@ def score_all(
                 scores = classifier.score_block(rows, texts)
                 known = usable & with_text if classifier.reads_captions else usable
                 result[block] = torch.where(known, scores, torch.nan).numpy()
+
+    starts = range(0, len(embeddings), BLOCK_ROWS)
+    for some in (starts[:1], starts[1:]):  # with the first block classifiers are loaded
+        side_by_side(score, some)
     return results
 
 

@@ -7,8 +7,10 @@ running out of memory and storing are not your business.
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from curation.cpu_arithmetic import side_by_side
 from curation.errors import InputError
 from curation.fingerprint import Json, fingerprint
 from curation.image_transform import ImageTransform
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+
+CPU_PASS = 4
+"""Images of a forward pass on a CPU, whose caches larger ones overflow."""
 
 
 class Embedder(ABC):
@@ -28,6 +33,8 @@ class Embedder(ABC):
 
     _images_per_pass: int | None = None
     """How many images fit the device at once; None until it was found to matter."""
+    _is_loaded: bool = False
+    """Whether anything was computed yet."""
 
     @property
     @abstractmethod
@@ -75,7 +82,8 @@ class Embedder(ABC):
         Args:
             pixels: ``(N, height, width, 3)`` uint8 on the embedder's device, as
                 :attr:`transform` places them, not normalised yet. ``N`` is the same for
-                every batch unless memory runs out.
+                every batch unless memory runs out: 4 on a CPU, where several threads of
+                one process call this at once, apart from the first time.
 
         Returns:
             ``(N, dim)`` floating point on the same device, of any length but zero.
@@ -88,21 +96,35 @@ class Embedder(ABC):
     def embed(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Give the ``(N, dim)`` float16 vectors of a batch, each of length 1.
 
-        Where the device runs out of memory, the batch is computed in halves from then on.
+        On a CPU a vector's bits hang on its image alone: not on the number of threads, nor
+        on how many images a batch has, nor on which. Where the device runs out of memory,
+        the batch is computed in halves from then on.
 
         Raises:
             InputError: Not even one image fits.
         """
         import torch
 
+        on_cpu = pixels.device.type == "cpu"
         while True:
-            size = self._images_per_pass or len(pixels)
+            size = self._images_per_pass or (CPU_PASS if on_cpu else len(pixels))
+            parts = torch.split(pixels, size)
             try:
-                parts = [self._unit(part) for part in torch.split(pixels, size)]
+                return torch.cat(self._by_threads(parts) if on_cpu else self._units(parts))
             except torch.OutOfMemoryError as error:
                 self._images_per_pass = _halved(size, self.device, error)
-            else:
-                return torch.cat(parts)
+
+    def _units(self, parts: "Sequence[torch.Tensor]") -> "list[torch.Tensor]":
+        return [self._unit(part) for part in parts]
+
+    def _by_threads(self, parts: "Sequence[torch.Tensor]") -> "list[torch.Tensor]":
+        """Compute parts side by side, all of one shape: the last is filled up."""
+        size = len(parts[-1])
+        parts = [*parts[:-1], _filled(parts[-1], len(parts[0]))]
+        first, rest = ([], parts) if self._is_loaded else (parts[:1], parts[1:])
+        found = [*side_by_side(self._unit, first), *side_by_side(self._unit, rest)]
+        self._is_loaded = True
+        return [*found[:-1], found[-1][:size]]
 
     def _unit(self, pixels: "torch.Tensor") -> "torch.Tensor":
         import torch
@@ -111,6 +133,14 @@ class Embedder(ABC):
         with torch.inference_mode():
             # in float32: the squares of 1,000 numbers can't be added in half precision
             return normalize(self.embed_pixels(pixels).float(), dim=1).half()
+
+
+def _filled(pixels: "torch.Tensor", size: int) -> "torch.Tensor":
+    if len(pixels) == size:
+        return pixels
+    filled = pixels.new_zeros((size, *pixels.shape[1:]))
+    filled[: len(pixels)] = pixels
+    return filled
 
 
 def _halved(size: int, device: str, error: Exception) -> int:

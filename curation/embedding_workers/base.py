@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
-from curation.embedders.base import Embedder
+from curation.embedders.base import CPU_PASS, Embedder
 from curation.errors import CurationError
 from curation.image_loaders import LoaderSettings, make_image_loader
 from curation.image_loaders.base import ImageLoader
@@ -63,6 +63,12 @@ class EmbeddingTools:
         if dali.num_threads is None:
             dali = dali.model_copy(update={"num_threads": threads})
         settings = replace(self.settings, device=device, dali=dali)
+        if device == "cpu" and settings.batch_size is None:
+            # a pass for each thread: they work side by side
+            import torch
+
+            count = threads or torch.get_num_threads()
+            settings = replace(settings, batch_size=CPU_PASS * count)
         return make_image_loader(name, embedder.transform, settings), embedder
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 from abc import ABC, abstractmethod
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from curation.classifiers.base import BLOCK_ROWS, Classifier
 from curation.errors import InputError
 from curation.fingerprint import Json
+from curation.testing.torch_threads import with_threads
 
 
 class ClassifierContract(ABC):
@@ -64,6 +66,15 @@ class ClassifierContract(ABC):
                 rows[part], captions if classifier.reads_captions else None
             )
             np.testing.assert_allclose(found, scores[part], rtol=1e-4, atol=1e-5)
+
+    def test_scores_have_the_same_bits_whatever_the_threads(
+        self, classifier: Classifier
+    ) -> None:
+        rows = self.embeddings(2 * BLOCK_ROWS + 5)
+        expected = with_threads(1, partial(self.score, classifier, rows))
+        for threads in (2, 3):
+            found = with_threads(threads, partial(self.score, self.make(), rows))
+            np.testing.assert_array_equal(found, expected)
 
     def test_half_and_single_floats_of_one_value_score_alike(
         self, classifier: Classifier

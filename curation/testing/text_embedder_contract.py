@@ -3,10 +3,12 @@
 import json
 import pickle
 from abc import ABC, abstractmethod
+from functools import partial
 
 import numpy as np
 import pytest
 
+from curation.testing.torch_threads import with_threads
 from curation.text_embedders.base import TextEmbedder
 
 TEXTS = [
@@ -51,6 +53,15 @@ class TextEmbedderContract(ABC):
         together = embedder.embed(TEXTS).astype(np.float32)
         alone = np.concatenate([embedder.embed([text]) for text in TEXTS])
         np.testing.assert_allclose(alone.astype(np.float32), together, rtol=0, atol=2e-3)
+
+    def test_vectors_have_the_same_bits_whatever_the_threads(
+        self, embedder: TextEmbedder
+    ) -> None:
+        texts = TEXTS * 9
+        expected = with_threads(1, partial(embedder.embed, texts))
+        for threads in (2, 3):
+            found = with_threads(threads, partial(self.make().embed, texts))
+            np.testing.assert_array_equal(found, expected)
 
     def test_a_copy_sent_to_another_process_gives_the_same(
         self, embedder: TextEmbedder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from curation.cpu_arithmetic import side_by_side
 from curation.devices import computes_bf16
 from curation.errors import InputError, NotFoundError, UnknownNameError
 from curation.fingerprint import Json, file_sha256
@@ -56,6 +57,10 @@ IMAGE_TOWERS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 """open_clip's model and tag to the names of the same weights' image tower: timm's, and for
 OpenAI's models OpenAI's."""
+
+
+CPU_PASS = 32
+"""Texts of a forward pass on a CPU, by one thread."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +122,27 @@ class OpenClipTextEmbedder(TextEmbedder):
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         import torch
-        from torch.nn.functional import normalize
 
         vectors = np.empty((len(texts), self.dim), np.float16)
-        with torch.inference_mode(), self._arithmetic:
-            for start in range(0, len(texts), self.batch_size):
-                part = list(texts[start : start + self.batch_size])
-                tokens = self._tokenizer(part).to(self.device)
-                output = self._loaded.encode_text(tokens).float()
-                vectors[start : start + len(part)] = normalize(output).half().cpu().numpy()
-                tell_part(start + len(part), len(texts))
+        for start in range(0, len(texts), self.batch_size):
+            part = list(texts[start : start + self.batch_size])
+            tokens = self._tokenizer(part).to(self.device)
+            _ = self._loaded
+            if self.device == "cpu":
+                passes = torch.split(tokens, CPU_PASS)
+                found = torch.cat(side_by_side(self._computed, passes))
+            else:
+                found = self._computed(tokens)
+            vectors[start : start + len(part)] = found.cpu().numpy()
+            tell_part(start + len(part), len(texts))
         return vectors
+
+    def _computed(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        import torch
+        from torch.nn.functional import normalize
+
+        with torch.inference_mode(), self._arithmetic:
+            return normalize(self._loaded.encode_text(tokens).float()).half()
 
     @property
     def _arithmetic(self) -> "torch.autocast":

@@ -273,7 +273,7 @@ def test_samples_are_taken_as_they_are_needed() -> None:
 
     loader = NvimgcodecImageLoader(TRANSFORM, LoaderSettings(batch_size=8))
     embed_samples(samples(), loader, Watching(), IMAGES)  # type: ignore[arg-type]
-    assert taken == [8, 16, 24, 32, 40]
+    assert sorted(set(taken)) == [8, 16, 24, 32, 40]
 
 
 def test_perceptual_hashes_are_of_images_that_have_features() -> None:
