@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 
 from curation.errors import NotFoundError, TableError
 from curation.storage.base import Storage
+from curation.texts import load_json
 
 SHARD_LIST = ".shards.json"
 """In the folder, hidden: the names of all shards that the last run found at the source."""
@@ -125,7 +126,7 @@ def read_shard_list(output: Storage, path: str) -> set[str]:
         TableError: What says so is something else.
     """
     try:
-        return set(json.loads(output.read(path))["shards"])
+        return set(load_json(output.read(path))["shards"])
     except (ValueError, TypeError, KeyError) as error:
         raise TableError(
             f"{output.url}/{path}: not a list of shards ({error}); delete it, and the next "

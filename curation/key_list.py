@@ -60,9 +60,17 @@ def _read(path: Path, column: str, _size: int, _mtime_ns: int) -> "pl.Series":
         if column not in names:
             raise InputError(f"{path}: has no column {column!r}; it has {', '.join(names)}")
         values = frame.select(pl.col(column).cast(pl.String)).collect().to_series()
-    except pl.exceptions.PolarsError as error:
+    except unreadable() as error:
         raise InputError(f"{path}: can't be read as a table: {error}") from error
     return values.drop_nulls().unique()
+
+
+def unreadable() -> tuple[type[BaseException], ...]:
+    """Give what polars raises of a file that is no table, or a damaged one."""
+    import polars as pl
+
+    # a decoder's own errors, and a panic, which is no Exception, are none of polars' family
+    return pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError
 
 
 def _uids(path: Path) -> list[str]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from curation.classifiers.linear_probe import FORMAT, METADATA_KEY
 from curation.errors import InputError, TableError
 from curation.fingerprint import Json
+from curation.key_list import unreadable
 from curation.storage import LocalStorage
 from curation.tables import EMBEDDING, embedding_matrix, table_about
 
@@ -247,7 +248,7 @@ def _label_rows(file: Path) -> Iterator[tuple[str, str, object]]:
             frame = pl.read_parquet(file)
         else:  # keys such as 000001 are texts
             frame = pl.read_csv(file, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
+    except unreadable() as error:
         raise InputError(f"{file}: labels that can't be read: {error}") from error
     missing = {"shard", "key", "label"} - set(frame.columns)
     if missing:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from curation.errors import CurationError, StaleError, TableError, UnknownNameError
 from curation.storage.base import Storage
 from curation.table_seal import check_pages, read_metadata, sealed
+from curation.texts import load_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -568,8 +569,10 @@ def table_about(table: pa.Table) -> dict[str, Any]:
     Returns:
         As :func:`read_about`, without ``num_rows``; empty if it says nothing.
     """
-    about = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
-    return about if isinstance(about, dict) else {}
+    try:
+        return _read_about(table.schema.metadata)
+    except ValueError:  # what another program calls so
+        return {}
 
 
 def with_about(table: pa.Table, **about: Any) -> pa.Table:
@@ -646,7 +649,7 @@ def _opened(source: BinaryIO | Path, metadata: pq.FileMetaData) -> pq.ParquetFil
 
 
 def _read_about(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
-    about = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
+    about = load_json((metadata or {}).get(METADATA_KEY, b"{}"))
     return about if isinstance(about, dict) else {}
 
 

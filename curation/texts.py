@@ -52,6 +52,18 @@ def decode_text(data: bytes) -> str:
     return data.decode("utf-8", errors="replace")
 
 
+def load_json(data: str | bytes) -> Any:
+    """Read JSON as Python's ``json`` does, of bytes that anybody may have written.
+
+    Raises:
+        ValueError: It is no JSON, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
+
+
 def parse_json(text: str) -> Any:
     """Read JSON, and all that Python's ``json`` writes.
 

@@ -5,7 +5,6 @@ records, so that whoever reads a table knows what it must be made of: a table th
 recipe wrote under the same path, or that is out of date, is as good as not there.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 
@@ -25,6 +24,7 @@ from curation.tables import (
     table_about,
 )
 from curation_assets.duplicates import duplicates_version
+from curation_assets.filter_cuts import read_cuts
 from curation_assets.lineage import Lineage
 
 _KINDS = {
@@ -102,7 +102,7 @@ class CurrentTables:
 
     @cached_property
     def _cuts(self) -> str:
-        values = json.loads(self.output.read(self.lineage.artifacts.filter_cuts))
+        values = read_cuts(self.output, self.lineage.artifacts.filter_cuts)
         return fingerprint("filter_cuts", values)
 
 

@@ -22,6 +22,7 @@ from curation.tables import (
     made_of_something_else,
     read_table,
 )
+from curation.texts import load_json
 from curation_assets.failures import run_failures
 from curation_assets.global_asset import (
     MADE_OF,
@@ -96,7 +97,7 @@ def bound_filter(output: Storage, lineage: Lineage, made_of: str | None = None) 
     if not filter_.cuts:
         return filter_
     try:
-        values = json.loads(output.read(lineage.artifacts.filter_cuts))
+        values = read_cuts(output, lineage.artifacts.filter_cuts)
     except NotFoundError as error:
         raise StaleError(f"{error}; materialize filter_cuts first") from error
     if made_of not in (None, cuts_version(values)):
@@ -104,6 +105,23 @@ def bound_filter(output: Storage, lineage: Lineage, made_of: str | None = None) 
     if set(values) != {cut.text for cut in filter_.cuts}:
         raise StaleError("the filter has other cuts now; materialize filter_cuts again")
     return filter_.bind(values)
+
+
+def read_cuts(output: Storage, path: str) -> dict[str, float | None]:
+    """Read the values of a filter's cuts, by their texts.
+
+    Raises:
+        NotFoundError: There is no such file.
+        StaleError: It is something else.
+    """
+    try:
+        values = load_json(output.read(path))
+        return {cut: None if v is None else float(v) for cut, v in values.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StaleError(
+            f"{output.url}/{path}: not the values of a filter's cuts ({error}); "
+            "materialize filter_cuts again"
+        ) from error
 
 
 def _judged(

@@ -15,6 +15,7 @@ from curation.errors import InputError, NotFoundError
 from curation.fingerprint import Json, fingerprint
 from curation.public_urls import without_secrets
 from curation.storage import Storage
+from curation.texts import load_json
 from curation_assets.lineage import Lineage
 
 OWNERS = "recipes"
@@ -84,7 +85,7 @@ def owner_path(name: str) -> str:
 def _read(output: Storage, path: str) -> dict[str, str]:
     """Read a record; nothing where there is none, or something else."""
     try:
-        found = json.loads(output.read(path))
+        found = load_json(output.read(path))
     except (NotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

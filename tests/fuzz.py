@@ -39,6 +39,18 @@ from curation.release.manifest import FORMAT, Manifest
 from curation.testing.pictures import encoded_pictures
 from curation.texts import parse_json, plain_text
 from tests.curation.filters.any_expressions import texts
+from tests.fuzz_files import (
+    CHANGES,
+    LISTS,
+    TABLES,
+    TARS,
+    WEIGHTS,
+    changed,
+    read_any_weights,
+    read_lists,
+    read_tables,
+    read_tar,
+)
 
 SCHEMA = {"width": "number", "caption": "text", "flag": "flag", "metadata": "json"}
 SAMPLES = pl.DataFrame(
@@ -98,19 +110,6 @@ def read_filter(text: str) -> None:
     assert set(found.dtypes) == {pl.Boolean}
 
 
-def _changed(data: bytes, changes: list[tuple[float, int, int]]) -> bytes:
-    """Put a byte in the place of some bytes, at each of some places."""
-    for place, byte, length in changes:
-        at = int(place * len(data))
-        data = data[:at] + bytes([byte]) + data[at + length :]
-    return data
-
-
-_CHANGES = st.lists(
-    st.tuples(st.floats(0, 1), st.integers(0, 255), st.integers(0, 3)), max_size=5
-)
-
-
 def _saved(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
@@ -131,8 +130,8 @@ _HEADERS = st.builds(
     st.sampled_from(_SIDES),
     st.sampled_from(_SIDES),
 )
-NPYS = st.builds(_changed, st.just(_saved(np.ones((2, 2), "f4"))), _CHANGES) | st.builds(
-    _changed, _HEADERS.map(_with_header), _CHANGES
+NPYS = st.builds(changed, st.just(_saved(np.ones((2, 2), "f4"))), CHANGES) | st.builds(
+    changed, _HEADERS.map(_with_header), CHANGES
 )
 
 
@@ -145,7 +144,7 @@ def read_npy(data: bytes) -> None:
     np.testing.assert_array_equal(found, np.load(io.BytesIO(data), allow_pickle=False))
 
 
-IMAGES = st.builds(_changed, st.sampled_from(sorted(encoded_pictures().values())), _CHANGES)
+IMAGES = st.builds(changed, st.sampled_from(sorted(encoded_pictures().values())), CHANGES)
 
 
 def read_image(data: bytes) -> None:
@@ -229,7 +228,7 @@ def read_release(text: str) -> None:
 
 
 _INDEX = b"v1.2 2\njpg 1536 3 a.jpg 512 txt 2560 4 b.txt 2048\njpg 9216 1 c.jpg 8704\n"
-INDEXES = st.builds(_changed, st.just(_INDEX), _CHANGES)
+INDEXES = st.builds(changed, st.just(_INDEX), CHANGES)
 
 
 def read_index(data: bytes) -> None:
@@ -247,6 +246,10 @@ TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
     "recipes": (RECIPES, read_recipe),
     "manifests": (MANIFESTS, read_release),
     "indexes": (INDEXES, read_index),
+    "tars": (TARS, read_tar),
+    "tables": (TABLES, read_tables),
+    "lists": (LISTS, read_lists),
+    "weights": (WEIGHTS, read_any_weights),
 }
 """What to try, and the reader that must stand it: what else is raised is a fault."""
 

@@ -1,6 +1,5 @@
 """A linear probe: one label that people gave to some samples, told of all the others."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from curation.classifiers.base import Classifier, EncoderNeed
 from curation.classifiers.laion import checked_head
 from curation.errors import DataError, NotFoundError
 from curation.fingerprint import Json, file_sha256
+from curation.texts import load_json
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ class LinearProbe(Classifier):
         try:
             with safe_open(self._file, framework="numpy") as file:
                 metadata = file.metadata() or {}
-            record = json.loads(metadata.get(METADATA_KEY, "{}"))
+            record = load_json(metadata.get(METADATA_KEY, "{}"))
         except (SafetensorError, ValueError) as error:
             raise DataError(f"{self._file}: not a probe's file: {error}") from error
         found = record.get("format") if isinstance(record, dict) else None

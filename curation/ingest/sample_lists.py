@@ -44,20 +44,21 @@ def read_list(storage: Storage, path: str, subject: str) -> pa.Table:
     where, data = f"{storage.url}/{path}", storage.read(path)
     try:
         table = _parsed(data, PurePosixPath(path).suffix.lower(), subject)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+        names = [] if table is None else table.column_names  # which need be no UTF-8
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         said = text_without_secrets(str(error))  # may quote a row
         raise InputError(f"{where}: a list that can't be read: {said}") from error
     if table is None:
         raise InputError(f"{where}: expected a list that ends with {', '.join(SUFFIXES)}")
-    if table.column_names.count(subject) != 1 or table.column_names.count(CAPTION) > 1:
+    if names.count(subject) != 1 or names.count(CAPTION) > 1:
         raise InputError(
             f"{where}: expected one column {subject!r}; found "
-            + text_without_secrets(", ".join(table.column_names))
+            + text_without_secrets(", ".join(names))
         )
-    others = [name for name in table.column_names if name not in (subject, CAPTION)]
+    others = [name for name in names if name not in (subject, CAPTION)]
     columns = {subject: _strings(table[subject], f"{where}: {subject}")}
     columns[CAPTION] = pa.chunked_array([pa.nulls(len(table), pa.string())])
-    if CAPTION in table.column_names:
+    if CAPTION in names:
         columns[CAPTION] = _strings(table[CAPTION], f"{where}: {CAPTION}")
     return pa.table(columns | {name: table[name] for name in others})
 

@@ -11,7 +11,6 @@ The shards are indexed when the dataset is made, so that any sample can be read 
 Source: DALLE2-pytorch, ``dalle2_pytorch/dataloaders/README.md`` and ``decoder_loader.py``.
 """
 
-import json
 import logging
 import os
 import random
@@ -30,7 +29,7 @@ from curation.image_decoding import decode_to_pillow
 from curation.npy import usable_rows
 from curation.recipe import ImageSettings
 from curation.storage import S3Settings, open_storage
-from curation.texts import decode_text
+from curation.texts import decode_text, load_json
 from curation.training.batch_images import as_array, as_floats, stacked
 from curation.training.indexed_shards import KEY, IndexedShards, index_shards
 from curation.training.sample_bytes import SampleBytes
@@ -367,7 +366,7 @@ class ImageEmbeddingDataset(IterableDataset[tuple[Any, ...]]):
             return _DECODERS.get(name.lower().rpartition(".")[2], bytes)(data)
         except SampleError as error:
             self.let_pass(error)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             self.let_pass(self.bad_sample(sample, f"its .{name} can't be read: {error}"))
         return None
 
@@ -498,7 +497,7 @@ def _unchanged_random_state() -> Iterator[None]:
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "txt": decode_text,
-    "json": json.loads,
+    "json": load_json,
     "cls": int,
 }
 

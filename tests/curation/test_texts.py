@@ -17,6 +17,7 @@ from curation.texts import (
     Whole,
     decode_text,
     format_json,
+    load_json,
     parse_json,
     parse_members,
     plain_text,
@@ -184,3 +185,12 @@ def test_every_control_character_is_an_escape(code: int) -> None:
 )
 def test_what_turns_or_hides_text_is_an_escape(character: str) -> None:
     assert printable(character) == f"\\u{ord(character):04x}"
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, "{", b"\xff"]
+)
+def test_json_that_can_not_be_read_is_one_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        load_json(text)
+    assert load_json('{"a": [1, null]}') == {"a": [1, None]}

@@ -6,7 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from curation.errors import StaleError
+from curation.storage import MemoryStorage
 from curation.tables import DUPLICATES, EMBEDDINGS, SELECTION, read_table
+from curation_assets.filter_cuts import read_cuts
 from curation_assets.shard_asset import recorded_version
 from jobs.curate import curate
 from jobs.instance import open_instance
@@ -77,3 +80,11 @@ def test_there_is_nothing_to_do_a_second_time(cut: Curated) -> None:
 def test_a_lost_file_of_cuts_is_made_again(cut: Curated) -> None:
     cut.output.delete(cut.artifacts.filter_cuts)
     assert set(curate(cut.recipe, LineProgress(print)).seconds) == {"filter_cuts"}
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"\x00", b"[1]", b'{"a": "b"}'])
+def test_a_damaged_file_of_cuts_is_told(data: bytes) -> None:
+    output = MemoryStorage()
+    output.write("cuts.json", data)
+    with pytest.raises(StaleError, match=r"cuts\.json: not the values"):
+        read_cuts(output, "cuts.json")
