@@ -44,8 +44,8 @@ MOST_TIMES = 8
 COMPARED = "compared"
 """Folder of what is kept of comparisons, so that none is made twice."""
 KINDS = (*WRONG, *WRONG, *ODD, *(fault for fault in FAILS if fault != "sent flipped"))
-WAITED_FOR = ("silent", "drips")
-"""Which take half a minute each: one of a thousand faults."""
+SELDOM = ("silent", "drips", "of another length")
+"""Which take half a minute each, or end a command: one of a thousand faults."""
 
 
 def main() -> None:
@@ -124,7 +124,7 @@ def _drawn(random: Random, share: float) -> str:
     if random.random() > share:
         return ""
     fault = random.choice(KINDS)
-    return fault if fault not in WAITED_FOR or random.random() < 0.02 else "503"
+    return fault if fault not in SELDOM or random.random() < 0.02 else "503"
 
 
 @dataclass(frozen=True)
