@@ -38,7 +38,9 @@ from curation.image_kinds import HEAD_BYTES, explain_no_image, image_extension, 
 from curation.jpeg_markers import (
     MOST_SCANNED,
     MOST_SCANS,
+    MOST_STEPS,
     USUAL_SCANS,
+    has_endless_header,
     has_endless_scans,
     read_plain_jpeg,
 )
@@ -221,6 +223,11 @@ def open_image(data: bytes) -> "Image.Image":
     """
     from PIL import Image, UnidentifiedImageError
 
+    if data.startswith(b"\xff\xd8") and has_endless_header(data):
+        raise DataError(
+            f"too many markers: a JPEG with more than {MOST_STEPS} markers and bytes of "
+            "padding before its first scan; it would take too long to open"
+        )
     try:
         # Pillow warns of many pixels; the loaders count them against their own bound
         with quiet_libraries():

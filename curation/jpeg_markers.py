@@ -41,6 +41,11 @@ MOST_SCANNED = 1 << 31
 _NO_CODE = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """A marker that is no restart, as libjpeg looks for the next one."""
 _ALONE = (0x01, _SOI)  # markers without a length
+_AFTER_FF = re.compile(rb"\xff[^\xff]", re.DOTALL)
+_WITHOUT_LENGTH = {0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}  # as Pillow has it
+_WITH_LENGTH = {*range(0xC0, 0xF0), _COM} - _WITHOUT_LENGTH - {_SOS}
+MOST_STEPS = 100_000
+"""Markers, and bytes between them, before the first scan: a tenth of a second."""
 _MAX_BLOCKS = 10  # of an interleaved MCU; T.81, B.2.3
 _MAX_SHIFT = 13  # of successive approximation, G.1.1.1.2
 _YCC = 1  # Adobe's marker: the three components are Y, Cb and Cr
@@ -92,6 +97,27 @@ def has_endless_scans(data: bytes, width: int, height: int) -> bool:
     if _ends_with_its_first_scan(data) or data.count(b"\xff\xda") <= USUAL_SCANS:
         return False
     return _are_endless(_count_scans(data), width, height)
+
+
+def has_endless_header(data: bytes) -> bool:
+    """Tell whether a JPEG has so much before its first scan that Pillow takes long.
+
+    Pillow goes over padding and junk byte by byte, in Python: half a second per megabyte.
+
+    Source: Pillow 12, ``JpegImagePlugin.py``.
+    """
+    steps, at = 0, 2
+    while steps <= MOST_STEPS:
+        found = _AFTER_FF.search(data, at)
+        if found is None:
+            return steps + len(data) - at > MOST_STEPS
+        steps += found.end() - at
+        marker, at = data[found.end() - 1], found.end()
+        if marker in _WITH_LENGTH:
+            at += max(int.from_bytes(data[at : at + 2], "big"), 2)
+        elif marker == _SOS or (marker and marker not in _WITHOUT_LENGTH):
+            break  # which Pillow takes for no marker
+    return steps > MOST_STEPS
 
 
 def _ends_with_its_first_scan(data: bytes) -> bool:

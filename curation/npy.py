@@ -9,6 +9,7 @@ Source: ``numpy.lib.format``, versions 1.0 and 2.0.
 
 import io
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -277,7 +278,8 @@ def _parse_header(head: bytes, where: str) -> tuple[tuple[int, ...], np.dtype, i
             f"{where}: expected rows one after another; found Fortran order: save "
             "np.ascontiguousarray(array) instead"
         )
-    if any(side < 0 for side in shape):
+    is_whole = all(type(side) is int and side >= 0 for side in shape)  # True is none
+    if not is_whole or prod(max(s, 1) for s in shape) * dtype.itemsize > sys.maxsize:
         raise TableError(f"{where}: a shape can't be {shape}")
     return shape, dtype, file.tell()
 

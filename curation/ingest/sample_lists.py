@@ -56,6 +56,11 @@ def read_list(storage: Storage, path: str, subject: str) -> pa.Table:
             + text_without_secrets(", ".join(names))
         )
     others = [name for name in names if name not in (subject, CAPTION)]
+    if twice := sorted({name for name in others if others.count(name) > 1}):
+        raise InputError(
+            f"{where}: several columns are named {text_without_secrets(repr(twice[0]))}; "
+            "each becomes a member of a sample's .json: name them differently"
+        )
     columns = {subject: _strings(table[subject], f"{where}: {subject}")}
     columns[CAPTION] = pa.chunked_array([pa.nulls(len(table), pa.string())])
     if CAPTION in names:

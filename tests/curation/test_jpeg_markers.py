@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from curation.errors import DataError
-from curation.image_decoding import decode_damaged, read_pillow_header
+from curation.image_decoding import decode_damaged, read_header, read_pillow_header
 from curation.jpeg_markers import (
     MOST_SCANS,
     USUAL_SCANS,
+    has_endless_header,
     has_endless_scans,
     read_plain_jpeg,
 )
@@ -169,3 +170,26 @@ def test_scans_of_single_components_count() -> None:
     assert not has_endless_scans(few, 24, 16)
     many = start + b"".join(scans * (MOST_SCANS // 3 + 1)) + b"\xff\xd9"
     assert has_endless_scans(many, 24, 16)
+
+
+BEFORE_THE_SCAN = {
+    "padding": b"\xff" * 3_000_000,
+    "markers": b"\xff\xe5\x00\x02" * 150_000,
+    "zeros": bytes(3_000_000),
+    "escapes": b"\xff\x00" * 99_999,
+    "restarts": b"\xff\xd0" * 99_999,
+    "markers without a length": b"\xff\xf0?" * 70_000,
+}
+
+
+@pytest.mark.parametrize("before", BEFORE_THE_SCAN.values(), ids=BEFORE_THE_SCAN)
+def test_a_header_that_takes_long_to_open_is_refused(before: bytes) -> None:
+    jpeg = encode(make_picture(64, 64), "JPEG")
+    with pytest.raises(DataError, match="too many markers"):
+        read_header(jpeg[:2] + before + jpeg[2:])
+
+
+@pytest.mark.parametrize("jpeg", JPEGS.values(), ids=JPEGS)
+def test_no_header_of_a_picture_takes_long(jpeg: bytes) -> None:
+    assert not has_endless_header(jpeg)
+    assert not has_endless_header(jpeg[:2] + b"\xff\xe1\xff\xff" + bytes(65_533) + jpeg[2:])

@@ -167,3 +167,12 @@ def test_a_header_that_its_parser_gives_up_on_is_one_error(shape: str) -> None:
     head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}".encode()
     with pytest.raises(TableError, match=r"a\.npy: not an \.npy file"):
         parse_npy(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head, "a.npy")
+
+
+@pytest.mark.parametrize(
+    "shape", ["0, True", "1" * 30 + ", 0", "4611686018427387904, 4, 0", "-1, 0"]
+)
+def test_a_shape_that_no_array_has_is_one_error(shape: str) -> None:
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape})}}\n".encode()
+    with pytest.raises(TableError, match=r"a\.npy: a shape can't be"):
+        parse_npy(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head, "a.npy")

@@ -114,3 +114,13 @@ def test_metadata_is_json_whatever_the_values() -> None:
 
 def test_names_that_are_no_utf_8_can_be_written() -> None:
     assert shown_name(b"a\xff\n\xc3\xbc".decode("utf-8", "surrogateescape")) == "a\\xff\nü"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("a.csv", b",,url\r"), ("a.csv", b"\xff\xfe\n"), ("a.parquet", b"PAR1\0PAR1")]
+    + [("a.csv", b"n,n,url\n1,2,3\n"), ("a.parquet", b"")],
+)
+def test_what_is_no_list_is_one_error(name: str, data: bytes) -> None:
+    with pytest.raises(InputError, match=name):
+        read_list(stored(name, data), name, "url")
