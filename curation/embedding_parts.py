@@ -213,7 +213,7 @@ def open_embedding_parts(url: str) -> EmbeddingParts:
     """
     storage = open_storage(url)
     files = numbered_files(storage, ".npy")
-    headers = _map(lambda f: read_npy_header(storage, f.path, f.size), files.values())
+    headers = _map(lambda f: read_npy_header(storage, f.path, f), files.values())
     paths = tuple(file.path for file in files.values())
     first = headers[0]
     for path, header in zip(paths, headers, strict=True):

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from curation.errors import TableError
-from curation.storage.base import Storage
+from curation.storage.base import Storage, StoredFile, check_unchanged
 
 HEADER_BYTES = 4096
 """Read to parse a header; NumPy writes 128 for an array of two dimensions."""
@@ -51,6 +51,8 @@ class NpyHeader:
     """Of 2, 4 or 8 bytes, in either byte order."""
     data_start: int
     """First byte of the first row."""
+    file: StoredFile | None = None
+    """What it was read from; another file of its name is not read on."""
 
     @property
     def row_bytes(self) -> int:
@@ -83,26 +85,29 @@ def parse_npy(data: bytes | memoryview, where: str) -> np.ndarray:
     return np.frombuffer(data, dtype, offset=start).reshape(shape)
 
 
-def read_npy_header(storage: Storage, path: str, size: int | None = None) -> NpyHeader:
+def read_npy_header(
+    storage: Storage, path: str, file: StoredFile | None = None
+) -> NpyHeader:
     """Read and check the header of a file of vectors.
 
     Args:
         storage: Where it is.
         path: Which file.
-        size: Its length in bytes where that is known; looked up otherwise.
+        file: As it was listed, if it was; looked up otherwise.
 
     Raises:
         NotFoundError: There is no such file.
+        StaleError: It was replaced since it was listed.
         TableError: It is no ``.npy``, not ``(rows, dim)`` floats in C order, or shorter or
             longer than its header says.
     """
-    where = f"{storage.url}/{path}"
-    shape, dtype, start = _parse_header(storage.read(path, 0, HEADER_BYTES), where)
+    where, file = f"{storage.url}/{path}", file or storage.stat(path)
+    head = storage.read_version(file, 0, HEADER_BYTES)
+    shape, dtype, start = _parse_header(head, where)
     if len(shape) != 2:
         raise TableError(f"{where}: expected an array (rows, dim); found shape {shape}")
-    header = NpyHeader(shape[0], shape[1], dtype, start)
-    found = storage.stat(path).size if size is None else size
-    _check_size(where, found, header.byte_range(0, header.num_rows)[1])
+    header = NpyHeader(shape[0], shape[1], dtype, start, file)
+    _check_size(where, file.size, header.byte_range(0, header.num_rows)[1])
     return header
 
 
@@ -115,10 +120,14 @@ def read_npy_rows(
         ``(stop - start, dim)`` in the file's dtype, read-only.
 
     Raises:
-        TableError: The file ends before ``stop``: it changed since its header was read.
+        StaleError: The file was replaced since its header was read.
+        TableError: It ends before ``stop``.
     """
     first, last = header.byte_range(start, stop)
-    data = storage.read(path, first, last)
+    if header.file is None:
+        data = storage.read(path, first, last)
+    else:
+        data = storage.read_version(header.file, first, last)
     _check_size(f"{storage.url}/{path}", first + len(data), last)
     return np.frombuffer(data, header.dtype).reshape(stop - start, header.dim)
 
@@ -138,7 +147,7 @@ def read_npy_scattered(
         ``(n, dim)`` in the file's dtype.
 
     Raises:
-        TableError: As :func:`read_npy_rows`.
+        StaleError, TableError: As :func:`read_npy_rows`.
     """
     found = np.empty((len(rows), header.dim), header.dtype)
     local = storage.local_path(path) is not None
@@ -157,6 +166,8 @@ def read_npy_scattered(
             np.take(
                 span, rows[begin:end] - first, axis=0, out=found[begin:end], mode="clip"
             )
+    if local and header.file is not None:
+        check_unchanged(storage, header.file)
     return found
 
 
@@ -175,12 +186,19 @@ def map_npy(storage: Storage, path: str, header: NpyHeader) -> np.ndarray:
 
     Returns:
         ``(num_rows, dim)`` in the file's dtype, read-only.
+
+    Raises:
+        StaleError: The file was replaced since its header was read. What is mapped stays
+            what it is if the file is replaced later, but not if it is written over.
     """
     place = storage.local_path(path)
     if place is None or not header.num_rows * header.dim:
         return read_npy_rows(storage, path, header, 0, header.num_rows)
     shape = (header.num_rows, header.dim)
-    return np.memmap(place, header.dtype, "r", header.data_start, shape)
+    mapped = np.memmap(place, header.dtype, "r", header.data_start, shape)
+    if header.file is not None:
+        check_unchanged(storage, header.file)
+    return mapped
 
 
 def usable_rows(rows: np.ndarray) -> np.ndarray:

@@ -419,7 +419,7 @@ def _headers(
     storage: Storage, files: Sequence[StoredFile | None]
 ) -> list[NpyHeader | None]:
     def read(file: StoredFile | None) -> NpyHeader | None:
-        return read_npy_header(storage, file.path, file.size) if file else None
+        return read_npy_header(storage, file.path, file) if file else None
 
     with ThreadPoolExecutor(OPENING_THREADS) as threads:
         headers = list(threads.map(read, files))

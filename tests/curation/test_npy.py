@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation import npy
-from curation.errors import NotFoundError, TableError
+from curation.errors import NotFoundError, StaleError, TableError
 from curation.npy import (
     map_npy,
     npy_writer,
     parse_npy,
     read_npy_header,
     read_npy_rows,
+    read_npy_scattered,
     write_npy,
 )
 from curation.storage import LocalStorage, MemoryStorage
@@ -176,3 +177,19 @@ def test_a_shape_that_no_array_has_is_one_error(shape: str) -> None:
     head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape})}}\n".encode()
     with pytest.raises(TableError, match=r"a\.npy: a shape can't be"):
         parse_npy(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head, "a.npy")
+
+
+def test_a_file_that_was_replaced_since_its_header_was_read_is_not_read_on(
+    tmp_path: Path,
+) -> None:
+    for storage in (LocalStorage(tmp_path), MemoryStorage()):
+        storage.write("a.npy", saved(np.ones((4, 3), np.float16)))
+        header = read_npy_header(storage, "a.npy")
+        storage.write("a.npy", saved(np.zeros((4, 3), np.float16)))
+        for read in (
+            lambda s=storage, h=header: read_npy_rows(s, "a.npy", h, 1, 2),
+            lambda s=storage, h=header: map_npy(s, "a.npy", h),
+            lambda s=storage, h=header: read_npy_scattered(s, "a.npy", h, np.array([0, 3])),
+        ):
+            with pytest.raises(StaleError, match=r"a\.npy: .* replaced"):
+                read()
