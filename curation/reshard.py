@@ -5,6 +5,8 @@ is decoded, re-encoded or renamed. Where the new members lie follows by arithmet
 new shard's index needs no second look at it.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +15,15 @@ import pyarrow.compute as pc
 
 from curation.errors import TableError
 from curation.index import ShardIndex
-from curation.storage.base import ByteRange, Storage, StoredFile, check_unchanged
+from curation.storage.base import (
+    Buffer,
+    ByteRange,
+    Part,
+    Storage,
+    StoredFile,
+    check_unchanged,
+    part_blocks,
+)
 from curation.tables import EMBEDDING
 from curation.tar_header import ZERO_BLOCK
 
@@ -22,8 +32,17 @@ END_OF_ARCHIVE = 2 * ZERO_BLOCK  # POSIX asks for two; more would only fill up t
 _PLACE_COLUMNS = ("header_start", "data_start", "end")
 
 
+Watch = Callable[[ShardIndex], Callable[[Buffer], object]]
+"""Given the index of a tar that is to be written, gives what is called with its bytes."""
+
+
 def reshard(
-    source: Storage, index: ShardIndex, kept: np.ndarray, output: Storage, path: str
+    source: Storage,
+    index: ShardIndex,
+    kept: np.ndarray,
+    output: Storage,
+    path: str,
+    watch: Watch | None = None,
 ) -> ShardIndex:
     """Write a tar of the kept samples of a shard.
 
@@ -39,6 +58,8 @@ def reshard(
         output: Where to write; ranges are copied without passing through this process
             where both storages can.
         path: Of the new tar.
+        watch: Whom to show the tar's bytes, in order, if they pass through this process.
+            What it raises prevents that the tar appears.
 
     Returns:
         The index of the new tar.
@@ -52,21 +73,23 @@ def reshard(
     starts, ends = _column(rows, "header_start"), _column(rows, "end")
     headers = np.array(index.global_headers, np.int64).reshape(-1, 2)
     ranges = _merged(np.append(headers[:, 0], starts), np.append(headers[:, 1], ends))
-    parts = [ByteRange(source, index.file.path, *place) for place in ranges.tolist()]
+    parts: list[Part] = [
+        ByteRange(source, index.file.path, *place) for place in ranges.tolist()
+    ]
+    parts.append(END_OF_ARCHIVE)
     # the last word before the file appears: were all these bytes those that were indexed?
     unchanged = partial(check_unchanged, source, index.file)
-    output.write_parts(path, [*parts, END_OF_ARCHIVE], unchanged)
-    return _moved(rows, headers, output.stat(path))
-
-
-def only_kept(index: ShardIndex, kept: np.ndarray) -> ShardIndex:
-    """Leave only the kept samples in an index.
-
-    Args:
-        index: Of a shard.
-        kept: ``(samples,)`` bool, in its order.
-    """
-    return ShardIndex(index.file, _kept_components(index, kept), index.global_headers)
+    moved = _moved(rows, headers, StoredFile(path, 0, ""))
+    if watch is None or output.copies(parts):
+        output.write_parts(path, parts, unchanged)
+    else:
+        see = watch(moved)
+        with output.open_writer(path) as file:
+            for block in part_blocks(parts):
+                see(block)
+                file.write(block)
+            unchanged()
+    return replace(moved, file=output.stat(path))
 
 
 def describe_kept(

@@ -18,8 +18,8 @@ import pyarrow as pa
 from curation.errors import SampleError
 from curation.index import ShardIndex
 from curation.recipe import TextSettings
-from curation.samples import find_component, read_samples
-from curation.storage.base import Storage
+from curation.samples import PassingSamples, Sample, find_component, read_samples
+from curation.storage.base import Buffer, Storage
 from curation.texts import decode_text
 
 COMPONENT_CRC32 = "component_crc32"
@@ -171,47 +171,53 @@ def _compared(part: Recorded, found: str) -> Iterator[Changed]:
         yield Changed(part.key, part.extension, text)
 
 
-def digest_samples(
-    storage: Storage, path: str, index: ShardIndex, table: pa.Table, texts: TextSettings
-) -> tuple[pa.Array, list[Changed]]:
-    """Compare samples with what was recorded when they were embedded.
+class Comparison:
+    """Samples of a tar, compared with what was recorded when they were embedded.
 
     Args:
-        storage: Where the tar is.
-        path: Its path there.
         index: Of the tar, or of some of its samples.
         table: With the columns ``ON_RECORD``, a row for each sample, in their order.
         texts: Say which components became the caption and the metadata.
-
-    Returns:
-        The column ``component_crc32``, and what is not as recorded.
-
-    Raises:
-        NotFoundError: The tar is gone.
-        StaleError: It is another one than was indexed.
     """
-    changed: list[Changed] = []
-    crcs: list[list[int | None]] = []
-    extensions = index.components["extension"].unique().to_pylist()
-    samples = read_samples(storage, path, index, extensions)
-    for sample, row in zip(samples, table.to_pylist(), strict=True):
+
+    def __init__(self, index: ShardIndex, table: pa.Table, texts: TextSettings) -> None:
+        self.changed: list[Changed] = []
+        """What is not as recorded."""
+        self._passing = PassingSamples(index)
+        self._rows = iter(table.to_pylist())
+        self._texts = texts
+        self._crcs: list[list[int | None]] = []
+
+    @property
+    def crcs(self) -> pa.Array:
+        """The column ``component_crc32``, of the samples that were compared so far."""
+        return pa.array(self._crcs, pa.list_(pa.uint32()))
+
+    def see(self, block: Buffer) -> None:
+        """Compare the samples that end with this block of the tar's bytes."""
+        for sample in self._passing.see(block):
+            self.compare(sample)
+
+    def compare(self, sample: Sample) -> None:
+        """Compare the next sample."""
+        row = next(self._rows)
         image, expected = row["image_extension"], row["sha256"]
         if expected is not None and (data := sample.contents.get(image)) is not None:
             found = hashlib.sha256(data).hexdigest()
             if found != expected:
                 text = f"sha256 {expected} is on record, found {found}"
-                changed.append(Changed(sample.key, image, text))
+                self.changed.append(Changed(sample.key, image, text))
         for column, wanted in (
-            ("caption", texts.caption_extensions),
-            ("metadata", texts.metadata_extensions),
+            ("caption", self._texts.caption_extensions),
+            ("metadata", self._texts.metadata_extensions),
         ):
             part = find_component(sample.components, wanted)
             data = sample.contents.get(part.extension) if part else None
             if part and data is not None and row[column] not in _readings(data):
                 text = f"its text is not the {column} on record"
-                changed.append(Changed(sample.key, part.extension, text))
+                self.changed.append(Changed(sample.key, part.extension, text))
         protected = None if expected is None else image
-        crcs.append(
+        self._crcs.append(
             [
                 zlib.crc32(sample.contents[part.extension])
                 if part.extension in sample.contents and part.extension != protected
@@ -219,7 +225,29 @@ def digest_samples(
                 for part in sample.components
             ]
         )
-    return pa.array(crcs, pa.list_(pa.uint32())), changed
+
+
+def compare_samples(
+    storage: Storage, path: str, index: ShardIndex, table: pa.Table, texts: TextSettings
+) -> Comparison:
+    """Read samples, and compare them with what was recorded when they were embedded.
+
+    Args:
+        storage: Where the tar is.
+        path: Its path there.
+        index: As for :class:`Comparison`.
+        table: Likewise.
+        texts: Likewise.
+
+    Raises:
+        NotFoundError: The tar is gone.
+        StaleError: It is another one than was indexed.
+    """
+    comparison = Comparison(index, table, texts)
+    extensions = index.components["extension"].unique().to_pylist()
+    for sample in read_samples(storage, path, index, extensions):
+        comparison.compare(sample)
+    return comparison
 
 
 def _readings(data: bytes) -> Iterable[str | None]:

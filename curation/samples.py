@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from curation.errors import StaleError
 from curation.index import ShardIndex
-from curation.storage.base import Storage, StoredFile
+from curation.storage.base import Buffer, Storage, StoredFile
 
 MAX_COMPONENT_BYTES = 512 << 20  # what one member may make this process hold
 BLOCK_BYTES = 8 << 20  # of components, read together
@@ -88,6 +88,48 @@ def read_samples(
                 yield from _samples(*under_way.popleft())
         while under_way:
             yield from _samples(*under_way.popleft())
+
+
+class PassingSamples:
+    """The samples of a tar whose bytes go by, in order; one is held at a time.
+
+    Args:
+        index: Of the tar. The members of a sample lie side by side in it.
+    """
+
+    def __init__(self, index: ShardIndex) -> None:
+        extensions = frozenset(
+            extension.lower()
+            for extension in index.components["extension"].unique().to_pylist()
+        )
+        self._samples = _unread(index, extensions)
+        self._position = self._number = 0
+        self._data = bytearray()
+        self._contents: dict[str, bytes] = {}
+        self._sample = next(self._samples, None)
+
+    def see(self, block: Buffer) -> Iterator[Sample]:
+        """Yield the samples whose last byte is in a block."""
+        view, start = memoryview(block), self._position
+        self._position += len(view)
+        while self._sample is not None:
+            part = self._sample.components[self._number]
+            first, last = part.start - start, part.start + part.size - start
+            if part in self._sample.wanted:
+                self._data += view[max(first, 0) : max(last, 0)]
+            if last > len(view):
+                return
+            yield from self._end_part(part)
+
+    def _end_part(self, part: Component) -> Iterator[Sample]:
+        assert self._sample is not None
+        if part in self._sample.wanted:
+            self._contents[part.extension] = bytes(self._data)
+        self._data, self._number = bytearray(), self._number + 1
+        if self._number == len(self._sample.components):
+            yield Sample(self._sample.key, self._sample.components, self._contents)
+            self._sample, self._number = next(self._samples, None), 0
+            self._contents = {}
 
 
 _Contents = dict[int, bytes]

@@ -1,5 +1,7 @@
 """The kept samples of one raw shard: tar, DALI's .idx, and a table of what is known."""
 
+from collections.abc import Callable
+
 import dagster as dg
 import numpy as np
 import pyarrow as pa
@@ -9,15 +11,16 @@ from curation.dali_index import format_index, parse_index
 from curation.errors import IndexFormatError, NotFoundError, TableError
 from curation.fingerprint import fingerprint
 from curation.index import ShardIndex, read_catalog
-from curation.reshard import END_OF_ARCHIVE, describe_kept, only_kept, reshard
+from curation.reshard import END_OF_ARCHIVE, describe_kept, reshard
 from curation.sample_digests import (
     COMPONENT_CRC32,
     ON_RECORD,
+    Comparison,
+    compare_samples,
     damaged,
-    digest_samples,
 )
 from curation.storage import Storage
-from curation.storage.base import check_unchanged
+from curation.storage.base import Buffer, check_unchanged
 from curation.tables import (
     EMBEDDING,
     EMBEDDINGS,
@@ -72,8 +75,7 @@ def filtered_shard_asset(lineage: Lineage) -> dg.AssetsDefinition:
             kept = _kept(raw, read_table(output, artifacts.selection(shard), SELECTION))
             digests: list[pa.Table] = []
             if kept.any():
-                filtered = reshard(source, raw, kept, output, tar)
-                digests = _digests(source, output, lineage, raw, kept, filtered, shard)
+                filtered, digests = _resharded(source, output, lineage, raw, kept, shard)
                 output.write(idx, format_index(filtered))
             else:  # DALI and Hugging Face don't read a tar without members
                 check_unchanged(source, raw.file)
@@ -167,37 +169,48 @@ _MEND = (
 )
 
 
-def _digests(
+def _resharded(
     source: Storage,
     output: Storage,
     lineage: Lineage,
     raw: ShardIndex,
     kept: np.ndarray,
-    filtered: ShardIndex,
     shard: str,
-) -> list[pa.Table]:
-    """Compare what was copied with what was embedded; give checksums of other components.
+) -> tuple[ShardIndex, list[pa.Table]]:
+    """Write the tar, and compare its samples with what was embedded.
 
-    What was copied inside a storage without passing through this machine is not fetched
+    What is copied inside a storage without passing through this machine is not fetched
     for it: a release and ``curate verify`` compare its images.
+
+    Returns:
+        Its index, and a table of checksums of other components, if there are any.
 
     Raises:
         SampleError: A sample is not what was embedded. Then there is no filtered tar.
     """
-    if output.local_path(filtered.file.path) is not None:
-        storage, index = output, filtered
-    elif source.local_path(raw.file.path) is not None:
-        storage, index = source, only_kept(raw, kept)
-    else:
-        return []
-    path = lineage.artifacts.embeddings(shard)
-    known = read_table(output, path, EMBEDDINGS, list(ON_RECORD))
-    keys = pa.array(index.keys, pa.string())
-    rows = known.take(pc.index_in(keys, value_set=known["key"].combine_chunks()))
-    crcs, changed = digest_samples(
-        storage, index.file.path, index, rows, lineage.recipe.texts
-    )
-    if changed:
-        output.delete(filtered.file.path)
-        raise damaged(f"{source.url}/{raw.file.path}", changed, shard, _MEND)
-    return [pa.table({"key": keys, COMPONENT_CRC32: crcs})]
+    tar = lineage.artifacts.of("filtered_shard", shard)[0]
+    path, texts = lineage.artifacts.embeddings(shard), lineage.recipe.texts
+    comparison: Comparison | None = None
+
+    def on_record(index: ShardIndex) -> pa.Table:
+        known = read_table(output, path, EMBEDDINGS, list(ON_RECORD))
+        keys = pa.array(index.keys, pa.string())
+        return known.take(pc.index_in(keys, value_set=known["key"].combine_chunks()))
+
+    def watch(index: ShardIndex) -> Callable[[Buffer], None]:
+        nonlocal comparison
+        comparison = Comparison(index, on_record(index), texts)
+        return comparison.see
+
+    is_local = output.local_path(tar) is not None
+    filtered = reshard(source, raw, kept, output, tar, None if is_local else watch)
+    if is_local:
+        known = on_record(filtered)
+        comparison = compare_samples(output, tar, filtered, known, texts)
+    if comparison is None:
+        return filtered, []
+    if comparison.changed:
+        output.delete(tar)
+        raise damaged(f"{source.url}/{raw.file.path}", comparison.changed, shard, _MEND)
+    columns = {"key": filtered.keys, COMPONENT_CRC32: comparison.crcs}
+    return filtered, [pa.table(columns)]

@@ -208,6 +208,10 @@ class Storage(ABC):
             if check:
                 check()
 
+    def copies(self, parts: Sequence[Part]) -> bool:
+        """Tell whether :meth:`write_parts` moves some of these without this process."""
+        return False
+
     def copy(self, source: str, path: str) -> None:
         """Copy a file inside this storage, in place of one that is there.
 

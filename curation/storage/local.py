@@ -213,6 +213,9 @@ class LocalStorage(Storage):
     def local_path(self, path: str) -> Path:
         return self._place(path)
 
+    def copies(self, parts: Sequence[Part]) -> bool:
+        return any(_way_of_copying(part) == "long" for part in parts)
+
     def write_parts(
         self, path: str, parts: Iterable[Part], check: Callable[[], None] | None = None
     ) -> None:

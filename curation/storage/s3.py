@@ -10,7 +10,7 @@ import asyncio
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -190,6 +190,9 @@ class S3Storage(Storage):
         if not self.exists(path):
             self._ask(path, partial(self._put_new, path, data))
         return self.read(path)
+
+    def copies(self, parts: Sequence[Part]) -> bool:
+        return any(isinstance(p, ByteRange) for p in plan_upload(parts, self._serves))
 
     def write_parts(
         self, path: str, parts: Iterable[Part], check: Callable[[], None] | None = None

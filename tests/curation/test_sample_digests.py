@@ -5,23 +5,29 @@ import os
 import shutil
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from curation.errors import CurationError
-from curation.index import build_index
+from curation.index import ShardIndex, build_index, read_catalog
+from curation.reshard import reshard
 from curation.sample_digests import (
     COMPONENT_CRC32,
+    Comparison,
     Recorded,
+    compare_samples,
     part_crcs,
     read_tar_digest,
     recorded_components,
 )
-from curation.storage import LocalStorage
-from curation.tables import FILTERED, read_table, table_about, write_table
+from curation.storage import LocalStorage, S3Storage
+from curation.storage.base import Buffer
+from curation.tables import EMBEDDINGS, FILTERED, read_table, table_about, write_table
 from curation.tar import read_members
 from curation.testing.image_shards import make_tar
 from curation.verify import verify_release, verify_shards
@@ -153,6 +159,38 @@ def test_a_flipped_bit_of_a_raw_tar_costs_its_filtered_shard_and_is_named(
     flip(place, member.offset_data + member.size // 2, 5)
     assert curate(curated.recipe, LineProgress(print)).failed == {}
     assert verify_shards(curated.output).differences == ()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "txt"])
+def test_what_goes_to_a_server_is_compared_as_it_goes_by(
+    curated: Curated, s3_storage: S3Storage, suffix: str
+) -> None:
+    """As it is for a local folder, from which the tar is read again."""
+    artifacts, texts = curated.artifacts, curated.recipe.texts
+    raw = read_catalog(curated.output, artifacts.catalog("00000"))
+    known = read_table(curated.output, artifacts.embeddings("00000"), EMBEDDINGS)
+    kept = np.arange(len(raw)) % 2 == 0
+    rows = known.filter(pa.array(kept))
+    seen: list[Comparison] = []
+
+    def watch(index: ShardIndex) -> Callable[[Buffer], None]:
+        seen.append(Comparison(index, rows, texts))
+        return seen[-1].see
+
+    made = reshard(curated.source, raw, kept, s3_storage, "a.tar", watch)
+    assert made == build_index(read_members(s3_storage, "a.tar"))
+    again = compare_samples(s3_storage, "a.tar", made, rows, texts)
+    assert seen[0].changed == again.changed == []
+    assert seen[0].crcs.equals(again.crcs)
+    assert len(again.crcs) == kept.sum()
+    place = curated.source.root / "00000.tar"
+    good = rows.filter(rows["error"].is_null().combine_chunks())
+    name = f"{good['key'][0]}.{suffix}"
+    (member,) = (one for one in members(place) if one.name == name)
+    flip(place, member.offset_data + member.size // 2, 5)
+    reshard(curated.source, raw, kept, s3_storage, "b.tar", watch)
+    (changed,) = seen[1].changed
+    assert f"{changed.key}.{changed.extension}" == member.name
 
 
 def test_releases_are_the_same_whether_checksums_are_on_record_or_not(

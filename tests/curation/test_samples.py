@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from curation import samples
 from curation.errors import NotFoundError, StaleError
 from curation.index import ShardIndex, build_index
-from curation.samples import BLOCK_BYTES, BLOCKS_AHEAD, GAP_BYTES, Sample, read_samples
+from curation.samples import (
+    BLOCK_BYTES,
+    BLOCKS_AHEAD,
+    GAP_BYTES,
+    PassingSamples,
+    Sample,
+    read_samples,
+)
 from curation.storage import LocalStorage, MemoryStorage, S3Storage, Storage
 from curation.tar import read_members
 from curation.testing import tars
@@ -146,3 +153,16 @@ def test_a_tar_that_ends_too_early_is_stale() -> None:
     storage.delete("a.tar")
     with pytest.raises(NotFoundError):
         list(read_samples(storage, "a.tar", index, {"jpg"}))
+
+
+@given(tars.sample_members(), st.integers(1, 5000))
+def test_samples_that_go_by_are_those_that_are_read(
+    members: list[TarMember], block: int
+) -> None:
+    tar = write_tar(members)
+    storage, index = stored(tar)
+    extensions = index.components["extension"].to_pylist()
+    expected = list(read_samples(storage, "a.tar", index, extensions))
+    passing = PassingSamples(index)
+    blocks = [tar[start : start + block] for start in range(0, len(tar), block)]
+    assert [sample for part in blocks for sample in passing.see(part)] == expected
