@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 RECIPE ?= recipe.yaml
+TEST_WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
@@ -18,8 +19,8 @@ demo: install  ## curate real photographs from raw shards to filtered shards
 ui: install  ## browse what was made, and backfill, at http://127.0.0.1:3000
 	$(BIN)/curate ui --recipe $(RECIPE)
 
-test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-dev  ## all tests, on two cores; TEST_WORKERS=0 for one after the other
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks
