@@ -495,7 +495,9 @@ def kill_releases(folder: Path, times: int) -> int:
         assert found.items() <= expected.items()  # each is whole, or not there
         if made := list_releases(output):
             assert found == expected
-            assert verify_release(output, made[0].folder).differences == ()
+            told = verify_release(output, made[0].folder).differences
+            # killed between a file's name and the end of its hidden one, as `verify` says
+            assert all("left unfinished by a process" in one.found for one in told)
             shutil.rmtree(folder / "releases")
         unfinished += 0 < len(found) < len(expected)
     _release_in_threads(folder)
