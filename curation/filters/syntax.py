@@ -142,7 +142,14 @@ class _Plain(ast.NodeTransformer):
             if not written.startswith(("r", "'", '"')):
                 raise InputError(f"a quoted text has no prefix; found {written[:40]!r}")
             quoted = written if written.startswith("r") else f"r{written}"
-            return ast.copy_location(ast.Constant(ast.literal_eval(quoted)), node)
+            try:
+                value = ast.literal_eval(quoted)
+            except SyntaxError:  # such as of two texts, one below the other
+                with placed(node):
+                    raise InputError(
+                        f"{written[:40]!r} is no quoted text: expected one, between quotes"
+                    ) from None
+            return ast.copy_location(ast.Constant(value), node)
         if value is None or isinstance(value, bool):
             return node
         if not isinstance(value, int | float) or abs(value) > MAX_NUMBER:

@@ -171,6 +171,11 @@ def test_null_is_a_missing_value_of_the_kind_that_its_place_has(text: str) -> No
     assert found.dtype == pl.Boolean
 
 
+def test_a_text_of_two_lines_is_refused_with_its_place() -> None:
+    with pytest.raises(InputError, match=r"is no quoted text(.|\n)*line 1, column"):
+        make_filter("""default((""\n" ** caption), (\"\"\" ** caption))""")
+
+
 @pytest.mark.parametrize("text", ["true (true)", "null(1)", f"0x{'f' * 4000} < 1"])
 def test_what_can_be_no_filter_is_refused_with_its_place(text: str) -> None:
     with pytest.raises(InputError, match=r"line 1, column 1"):
