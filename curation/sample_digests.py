@@ -9,9 +9,9 @@ alone.
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -175,16 +175,12 @@ class Comparison:
     """Samples of a tar, compared with what was recorded when they were embedded.
 
     Args:
-        index: Of the tar, or of some of its samples.
-        table: With the columns ``ON_RECORD``, a row for each sample, in their order.
         texts: Say which components became the caption and the metadata.
     """
 
-    def __init__(self, index: ShardIndex, table: pa.Table, texts: TextSettings) -> None:
+    def __init__(self, texts: TextSettings) -> None:
         self.changed: list[Changed] = []
         """What is not as recorded."""
-        self._passing = PassingSamples(index)
-        self._rows = iter(table.to_pylist())
         self._texts = texts
         self._crcs: list[list[int | None]] = []
 
@@ -193,14 +189,8 @@ class Comparison:
         """The column ``component_crc32``, of the samples that were compared so far."""
         return pa.array(self._crcs, pa.list_(pa.uint32()))
 
-    def see(self, block: Buffer) -> None:
-        """Compare the samples that end with this block of the tar's bytes."""
-        for sample in self._passing.see(block):
-            self.compare(sample)
-
-    def compare(self, sample: Sample) -> None:
-        """Compare the next sample."""
-        row = next(self._rows)
+    def compare(self, sample: Sample, row: Mapping[str, Any]) -> None:
+        """Compare the next sample with its row of the columns ``ON_RECORD``."""
         image, expected = row["image_extension"], row["sha256"]
         if expected is not None and (data := sample.contents.get(image)) is not None:
             found = hashlib.sha256(data).hexdigest()
@@ -235,19 +225,39 @@ def compare_samples(
     Args:
         storage: Where the tar is.
         path: Its path there.
-        index: As for :class:`Comparison`.
-        table: Likewise.
-        texts: Likewise.
+        index: Of the tar, or of some of its samples.
+        table: With the columns ``ON_RECORD``, a row for each sample, in their order.
+        texts: As for :class:`Comparison`.
 
     Raises:
         NotFoundError: The tar is gone.
         StaleError: It is another one than was indexed.
     """
-    comparison = Comparison(index, table, texts)
+    comparison = Comparison(texts)
     extensions = index.components["extension"].unique().to_pylist()
-    for sample in read_samples(storage, path, index, extensions):
-        comparison.compare(sample)
+    samples = read_samples(storage, path, index, extensions)
+    for sample, row in zip(samples, table.to_pylist(), strict=True):
+        comparison.compare(sample, row)
     return comparison
+
+
+def comparing(
+    comparison: Comparison, index: ShardIndex, table: pa.Table
+) -> Callable[[Buffer], None]:
+    """Give what compares samples as the bytes of their tar go by, block after block.
+
+    Args:
+        comparison: What is added to.
+        index: Of the tar.
+        table: As for :func:`compare_samples`.
+    """
+    passing, rows = PassingSamples(index), iter(table.to_pylist())
+
+    def see(block: Buffer) -> None:
+        for sample in passing.see(block):
+            comparison.compare(sample, next(rows))
+
+    return see
 
 
 def _readings(data: bytes) -> Iterable[str | None]:

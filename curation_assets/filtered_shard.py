@@ -17,6 +17,7 @@ from curation.sample_digests import (
     ON_RECORD,
     Comparison,
     compare_samples,
+    comparing,
     damaged,
 )
 from curation.storage import Storage
@@ -199,8 +200,8 @@ def _resharded(
 
     def watch(index: ShardIndex) -> Callable[[Buffer], None]:
         nonlocal comparison
-        comparison = Comparison(index, on_record(index), texts)
-        return comparison.see
+        comparison = Comparison(texts)
+        return comparing(comparison, index, on_record(index))
 
     is_local = output.local_path(tar) is not None
     filtered = reshard(source, raw, kept, output, tar, None if is_local else watch)

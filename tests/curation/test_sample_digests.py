@@ -21,6 +21,7 @@ from curation.sample_digests import (
     Comparison,
     Recorded,
     compare_samples,
+    comparing,
     part_crcs,
     read_tar_digest,
     recorded_components,
@@ -174,8 +175,8 @@ def test_what_goes_to_a_server_is_compared_as_it_goes_by(
     seen: list[Comparison] = []
 
     def watch(index: ShardIndex) -> Callable[[Buffer], None]:
-        seen.append(Comparison(index, rows, texts))
-        return seen[-1].see
+        seen.append(Comparison(texts))
+        return comparing(seen[-1], index, rows)
 
     made = reshard(curated.source, raw, kept, s3_storage, "a.tar", watch)
     assert made == build_index(read_members(s3_storage, "a.tar"))
