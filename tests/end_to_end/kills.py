@@ -9,15 +9,12 @@ is looked at after every kill; at the end every file is compared.
 With ``TMPDIR=/dev/shm`` it takes a third less.
 """
 
-import argparse
 import hashlib
 import json
 import os
 import re
 import shutil
 import sqlite3
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -34,6 +31,7 @@ from curation.verify import Verification, verify_release, verify_shards
 from curation_assets.ownership import OWNERS
 from jobs.exit_codes import EXIT_STORAGE
 from tests.end_to_end.killed_commands import Commands, Ended, Moment, serve_commands
+from tests.end_to_end.tried import Tried, print_tries
 
 RECIPE = """\
 name: killed
@@ -77,39 +75,17 @@ CHAIN = (
 )
 
 
-def main() -> None:
-    """Kill as often as the command line says, and print what came of it."""
-    parser = argparse.ArgumentParser(description="Kill commands at random file events.")
-    parser.add_argument("kills", type=int, nargs="?", default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        tried = kill_often(Path(folder), asked.kills, asked.seed)
-    for event, count in sorted(tried.kills.items()):
-        print(f"{count:6} {event}")
-    print(tried)
-    raise SystemExit(bool(tried.faults))
-
-
 @dataclass
-class Tried:
-    """What was tried, and what came of it."""
-
-    chains: int = 0
-    kills: Counter[str] = field(default_factory=Counter)
-    """By command and kind of event."""
-    faults: list[str] = field(default_factory=list)
-    """What should never be; each begins with ``lost``, ``false`` or ``blocked``."""
+class KillsTried(Tried):
+    """Kills by command and kind of event."""
 
     def __str__(self) -> str:
-        counts = Counter(fault.partition(":")[0] for fault in self.faults)
-        told = ", ".join(f"{kind} {counts[kind]}" for kind in ("lost", "false", "blocked"))
-        return f"kills {self.kills.total()} in {self.chains} chains: {told}"
+        return f"kills {self.made.total()} in {self.chains} chains: {self.told}"
 
 
 def kill_often(
     folder: Path, kills: int, seed: int = 0, steps: Sequence[Step] = CHAIN
-) -> Tried:
+) -> KillsTried:
     """Run disturbed chains until there were so many kills.
 
     Args:
@@ -118,11 +94,11 @@ def kill_often(
         seed: What is drawn from.
         steps: Of a chain.
     """
-    tried, world = Tried(), World(folder / "world")
+    tried, world = KillsTried(), World(folder / "world")
     world.folder.mkdir()
     with serve_commands(world.folder) as commands:
         expected = undisturbed(world, commands, steps)
-        while tried.kills.total() < kills:
+        while tried.made.total() < kills:
             number = f"{seed}.{tried.chains}"
             chain = Chain(world, commands, expected, Random(number), tried, number)
             chain.run()
@@ -276,7 +252,7 @@ class Chain:
     commands: Commands
     expected: Expected
     random: Random
-    tried: Tried
+    tried: KillsTried
     name: str
 
     _published: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -304,7 +280,7 @@ class Chain:
             self._look_at_releases(step, ended)
             if not ended.was_killed:
                 return self._ended_well(step, ended)
-            self.tried.kills[f"{step.arguments[0]}, {ended.moment.split()[0]}"] += 1
+            self.tried.made[f"{step.arguments[0]}, {ended.moment.split()[0]}"] += 1
         return self._ended_well(step, self.commands.execute(step.arguments))
 
     def _draw(self, events: Mapping[str, int]) -> Moment | None:
@@ -348,8 +324,7 @@ class Chain:
             self._fault("blocked", f"a run is {status} at the end")
 
     def _fault(self, kind: str, text: str) -> None:
-        self.tried.faults.append(f"{kind}: chain {self.name}: {text}")
-        print(self.tried.faults[-1], flush=True)
+        self.tried.fault(kind, self.name, text)
 
 
 def told_of(verified: Verification) -> list[str]:
@@ -357,4 +332,4 @@ def told_of(verified: Verification) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    print_tries(kill_often, "Kill commands at random file events.", "kills", 500)

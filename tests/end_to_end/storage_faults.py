@@ -9,17 +9,14 @@ is compared, and every release verified.
 came of them.
 """
 
-import argparse
 import hashlib
 import io
 import os
 import shutil
 import tarfile
-import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -28,6 +25,7 @@ from curation.verify import verify_release, verify_shards
 from tests.conftest import serve_copying_s3
 from tests.end_to_end.killed_commands import Commands, serve_commands
 from tests.end_to_end.kills import RECIPE, lasting, make_world_tar, tiny_weights, told_of
+from tests.end_to_end.tried import Tried, print_tries
 from tests.faulty_proxy import FAILS, ODD, WRONG, FaultyProxy, Request, serving_faults
 
 Step = tuple[str, tuple[str, ...]]
@@ -52,43 +50,22 @@ SELDOM = ("silent", "drips", "of another length")
 """Which take half a minute each, or end a command: one of a thousand faults."""
 
 
-def main() -> None:
-    """Make as many faults as the command line says, and print what came of them."""
-    parser = argparse.ArgumentParser(description="Run the pipeline on a faulty S3 server.")
-    parser.add_argument("faults", type=int, nargs="?", default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        tried = fail_often(Path(folder), asked.faults, asked.seed)
-    for fault, count in sorted(tried.made.items()):
-        print(f"{count:6} {fault}")
-    print(tried)
-    raise SystemExit(bool(tried.faults))
-
-
 @dataclass
-class Tried:
-    """What was tried, and what came of it."""
+class FaultsTried(Tried):
+    """Faults of the proxy, by name."""
 
-    chains: int = 0
     requests: int = 0
     given_again: int = 0
     """Commands that gave up."""
     noticed: int = 0
     """Commands that refused samples, a bit of which had flipped on its way."""
-    made: Counter[str] = field(default_factory=Counter)
-    """How often each fault was made."""
-    faults: list[str] = field(default_factory=list)
-    """What should never be; each begins with ``lost``, ``false`` or ``blocked``."""
 
     def __str__(self) -> str:
-        counts = Counter(fault.partition(":")[0] for fault in self.faults)
-        told = ", ".join(f"{kind} {counts[kind]}" for kind in ("lost", "false", "blocked"))
         wrong = sum(self.made[fault] for fault in WRONG)
         return (
             f"{self.made.total()} faults in {self.requests} requests, {wrong} of them "
             f"wrong answers, in {self.chains} chains, {self.given_again} commands given "
-            f"again, {self.noticed} flipped bits noticed: {told}"
+            f"again, {self.noticed} flipped bits noticed: {self.told}"
         )
 
 
@@ -98,7 +75,7 @@ def fail_often(
     seed: int = 0,
     steps: Sequence[Step] = CHAIN,
     share: float = FAULTY,
-) -> Tried:
+) -> FaultsTried:
     """Run disturbed chains until there were so many faults.
 
     Args:
@@ -108,9 +85,9 @@ def fail_often(
         steps: Of a chain.
         share: Of the requests that a fault is drawn for.
     """
-    tried, random = Tried(), Random(seed)
+    tried, random = FaultsTried(), Random(seed)
     with _worlds(folder) as world, serve_commands(world.folder) as commands:
-        world.run(commands, Tried(), steps)
+        world.run(commands, FaultsTried(), steps)
         expected = world.contents()
         assert expected
         while tried.made.total() < faults:
@@ -142,7 +119,7 @@ class World:
     """The bucket, with nothing before it."""
     proxy: FaultyProxy
 
-    def run(self, commands: Commands, tried: Tried, steps: Sequence[Step]) -> bool:
+    def run(self, commands: Commands, tried: FaultsTried, steps: Sequence[Step]) -> bool:
         """Go through all steps of a chain; tell whether it came to its end."""
         draw, self.proxy.draw = self.proxy.draw, _no_fault
         self._begin()
@@ -169,20 +146,22 @@ class World:
             if not file.path.startswith(f"{COMPARED}/")
         }
 
-    def judge(self, expected: Mapping[str, str], tried: Tried) -> None:
+    def judge(self, expected: Mapping[str, str], tried: FaultsTried) -> None:
         """Compare what is there at the end with what an undisturbed chain makes."""
         found, output = self.contents(), replace(self.server, prefix="curated")
         for path in sorted(expected.keys() | found.keys()):
             if expected.get(path) != found.get(path):
                 there = [path in one for one in (expected, found)]
-                self._fault(tried, "lost", f"{path} differs; was there, is there: {there}")
+                tried.fault(
+                    "lost", tried.chains, f"{path} differs; was there, is there: {there}"
+                )
         releases = {file.path.split("/")[1] for file in output.list_files("releases")}
         for verified in (
             verify_shards(output),
             *(verify_release(output, f"releases/{name}") for name in sorted(releases)),
         ):
             for text in told_of(verified):
-                self._fault(tried, "false", text)
+                tried.fault("false", tried.chains, text)
 
     def _begin(self) -> None:
         for file in self.server.list_files():
@@ -204,14 +183,16 @@ class World:
             if not self.server.exists(f"raw/{shard}.tar"):
                 self.server.write(f"raw/{shard}.tar", make_world_tar(shard))
 
-    def _bring(self, commands: Commands, arguments: tuple[str, ...], tried: Tried) -> bool:
+    def _bring(
+        self, commands: Commands, arguments: tuple[str, ...], tried: FaultsTried
+    ) -> bool:
         """Give a command until it ends as it should; tell whether it does."""
         for _ in range(MOST_TIMES):
             ended = commands.execute(arguments)
             if ended.code == 0:
                 return True
             if ended.code is None or "Traceback" in ended.told:
-                self._fault(tried, "false", f"{arguments}: {ended.told[-4000:]}")
+                tried.fault("false", tried.chains, f"{arguments}: {ended.told[-4000:]}")
                 return False
             tried.given_again += 1
             if ON_RECORD in ended.told:
@@ -221,12 +202,8 @@ class World:
                     self.server.delete(file.path)
                 if not self._bring(commands, ("run",), tried):
                     return False
-        self._fault(tried, "blocked", f"{arguments}: {ended.told[-4000:]}")
+        tried.fault("blocked", tried.chains, f"{arguments}: {ended.told[-4000:]}")
         return False
-
-    def _fault(self, tried: Tried, kind: str, text: str) -> None:
-        tried.faults.append(f"{kind}: chain {tried.chains}: {text}")
-        print(tried.faults[-1], flush=True)
 
 
 def _told(path: str, data: bytes) -> bytes:
@@ -258,4 +235,5 @@ def _url(settings: S3Settings) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    about = "Run the pipeline on a faulty S3 server."
+    print_tries(fail_often, about, "faults", 10_000)
